@@ -1,0 +1,304 @@
+//! What is sent when: order, windows, retries, and what a broken link means. No clock, no input.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use super::{Message, Outcome};
+use crate::backoff::Backoff;
+use crate::ids::{ConsumerId, Sequence, StreamId};
+use crate::record::Op;
+use crate::tables::Cursor;
+
+#[cfg(test)]
+mod tests;
+
+/// Messages of one stream that are read ahead of being sent.
+const READ_AHEAD: usize = 256;
+
+/// How a consumer delivers.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Messages in flight over all streams; at least 1.
+    pub window: usize,
+    /// Batches of one stream in flight: 1 is strictly one after the other, more is pipelined in order.
+    pub per_stream: usize,
+    /// Messages in one batch.
+    pub batch: usize,
+    /// How long a batch that isn't full waits for more.
+    pub batch_wait: Duration,
+    /// With several batches of a stream in flight: keep the order of each message key only.
+    pub by_key: bool,
+    /// Between attempts.
+    pub backoff: Backoff,
+    /// Attempts before a message is rejected; `None` tries for ever.
+    pub max_attempts: Option<u32>,
+}
+
+/// A batch to hand over.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The stream.
+    pub stream: StreamId,
+    /// Its messages, each with the number of its attempt.
+    pub messages: Vec<(u32, Message)>,
+}
+
+/// The state of one consumer's deliveries.
+#[derive(Debug)]
+pub struct Dispatcher {
+    consumer: ConsumerId,
+    policy: Policy,
+    /// Kept when empty: what it acknowledged may not be in the store yet.
+    lanes: BTreeMap<StreamId, Lane>,
+    in_flight: usize,
+    /// The stream served last: the next in turn comes first, so that none starves.
+    last: StreamId,
+    broken: bool,
+}
+
+#[derive(Debug)]
+struct Lane {
+    cursor: Cursor,
+    /// The last message read from the store.
+    read: Sequence,
+    more: bool,
+    queue: VecDeque<Message>,
+    waits_since: Option<Duration>,
+    flying: BTreeMap<Sequence, Message>,
+    batches: usize,
+    /// Refused for now, and due again at that time.
+    refused: BTreeMap<Sequence, (Duration, Message)>,
+}
+
+impl Lane {
+    fn new(cursor: Cursor) -> Self {
+        Self {
+            read: cursor.done,
+            cursor,
+            more: true,
+            queue: VecDeque::new(),
+            waits_since: None,
+            flying: BTreeMap::new(),
+            batches: 0,
+            refused: BTreeMap::new(),
+        }
+    }
+}
+
+impl Dispatcher {
+    /// A dispatcher with nothing to do.
+    #[must_use]
+    pub fn new(consumer: ConsumerId, policy: Policy) -> Self {
+        let (lanes, last) = (BTreeMap::new(), StreamId(0));
+        Self { consumer, policy, lanes, in_flight: 0, last, broken: false }
+    }
+
+    /// Whether it follows this stream; one it doesn't needs [`Dispatcher::follow`] first.
+    #[must_use]
+    pub fn follows(&self, stream: StreamId) -> bool {
+        self.lanes.contains_key(&stream)
+    }
+
+    /// Follows a stream from a cursor on.
+    pub fn follow(&mut self, stream: StreamId, cursor: Cursor) {
+        self.lanes.insert(stream, Lane::new(cursor));
+    }
+
+    /// The stream has grown.
+    pub fn grown(&mut self, stream: StreamId) {
+        if let Some(lane) = self.lanes.get_mut(&stream) {
+            lane.more = true;
+        }
+    }
+
+    /// What to read from the store next: the stream, behind which message, and how many.
+    #[must_use]
+    pub fn wants(&self) -> Option<(StreamId, Sequence, usize)> {
+        let ahead = READ_AHEAD.max(self.policy.batch);
+        let hungry =
+            |lane: &&Lane| lane.more && lane.queue.len() < self.policy.batch.max(ahead / 4);
+        let (stream, lane) = self.lanes.iter().find(|(_, lane)| hungry(lane))?;
+        Some((*stream, lane.read, ahead - lane.queue.len().min(ahead - 1)))
+    }
+
+    /// What was read.
+    pub fn read(&mut self, now: Duration, stream: StreamId, messages: Vec<Message>, more: bool) {
+        let Some(lane) = self.lanes.get_mut(&stream) else { return };
+        lane.more = more;
+        for message in messages {
+            lane.read = message.sequence;
+            if !lane.cursor.has(message.sequence) {
+                lane.queue.push_back(message);
+            }
+        }
+        if !lane.queue.is_empty() {
+            lane.waits_since.get_or_insert(now);
+        }
+    }
+
+    /// The next batch to hand over, while fewer than `window` messages are in flight.
+    pub fn next(&mut self, now: Duration, window: usize) -> Option<Batch> {
+        let room = self.policy.window.min(window).max(1).saturating_sub(self.in_flight);
+        if room == 0 || self.broken {
+            return None;
+        }
+        let turn = self.last;
+        let after = self.lanes.range(StreamId(turn.0.saturating_add(1))..).map(|(id, _)| *id);
+        let order: Vec<StreamId> =
+            after.chain(self.lanes.range(..=turn).map(|(id, _)| *id)).collect();
+        let policy = &self.policy;
+        let (stream, messages) = order.into_iter().find_map(|stream| {
+            let lane = self.lanes.get_mut(&stream)?;
+            let messages = lane.next(policy, now, room)?;
+            Some((stream, messages))
+        })?;
+        self.last = stream;
+        self.in_flight += messages.len();
+        let lane = &self.lanes[&stream];
+        let attempt = |m: Message| (lane.cursor.failures(m.sequence) + 1, m);
+        Some(Batch { stream, messages: messages.into_iter().map(attempt).collect() })
+    }
+
+    /// What became of a batch: one outcome for each message. Says what to write down.
+    pub fn settle(
+        &mut self,
+        now: Duration,
+        stream: StreamId,
+        outcomes: Vec<(Sequence, Outcome)>,
+        chance: f64,
+    ) -> Vec<Op> {
+        self.in_flight = self.in_flight.saturating_sub(outcomes.len());
+        let Some(lane) = self.lanes.get_mut(&stream) else { return Vec::new() };
+        lane.batches = lane.batches.saturating_sub(1);
+        let mut ops = Vec::new();
+        for (sequence, outcome) in outcomes {
+            let Some(message) = lane.flying.remove(&sequence) else { continue };
+            match outcome {
+                Outcome::Ack => acknowledge(&mut ops, self.consumer, stream, sequence),
+                Outcome::Unreachable(_) => {
+                    self.broken = true;
+                    let place = lane.queue.partition_point(|m| m.sequence < sequence);
+                    lane.queue.insert(place, message);
+                    continue;
+                }
+                Outcome::Retry(reason) => {
+                    lane.cursor.count_failure(sequence);
+                    let failures = lane.cursor.failures(sequence);
+                    if self.policy.max_attempts.is_none_or(|max| failures < max) {
+                        let due = now + self.policy.backoff.delay(failures, chance);
+                        lane.refused.insert(sequence, (due, message));
+                        ops.push(Op::Nack { consumer: self.consumer, stream, sequence });
+                        continue;
+                    }
+                    ops.push(Op::Reject { consumer: self.consumer, stream, sequence, reason });
+                }
+                Outcome::Reject(reason) => {
+                    ops.push(Op::Reject { consumer: self.consumer, stream, sequence, reason });
+                }
+            }
+            lane.cursor.acknowledge(sequence, sequence);
+        }
+        ops
+    }
+
+    /// Whether the far side is gone: nothing is handed over until [`Dispatcher::mended`].
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// The far side is back. Only once nothing is in flight: what comes later is sent first otherwise.
+    pub fn mended(&mut self) {
+        self.broken = self.in_flight > 0;
+    }
+
+    /// Messages handed over whose outcome is not known.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// When to ask [`Dispatcher::next`] again, if nothing else happens.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Duration> {
+        let refused = self.lanes.values().flat_map(|l| l.refused.values().map(|(due, _)| *due));
+        let waits =
+            self.lanes.values().filter_map(|l| Some(l.waits_since? + self.policy.batch_wait));
+        refused.chain(waits).min()
+    }
+}
+
+impl Lane {
+    fn next(&mut self, policy: &Policy, now: Duration, room: usize) -> Option<Vec<Message>> {
+        if self.batches >= policy.per_stream {
+            return None;
+        }
+        let again = self.due(policy, now);
+        let messages = if again.is_some() {
+            again.into_iter().collect()
+        } else if policy.by_key {
+            self.free_by_key(policy.batch.min(room))
+        } else if self.refused.is_empty() {
+            self.fresh(policy, now, policy.batch.min(room))
+        } else {
+            Vec::new()
+        };
+        if messages.is_empty() {
+            return None;
+        }
+        self.batches += 1;
+        self.flying.extend(messages.iter().map(|m| (m.sequence, m.clone())));
+        Some(messages)
+    }
+
+    /// A refused message whose time has come. In a pipelined stream it waits until what was sent
+    /// behind it has landed, so that it is not overtaken a second time.
+    fn due(&mut self, policy: &Policy, now: Duration) -> Option<Message> {
+        let (sequence, (due, _)) = self.refused.first_key_value()?;
+        if *due > now || !(policy.by_key || self.flying.is_empty()) {
+            return None;
+        }
+        let sequence = *sequence;
+        self.refused.remove(&sequence).map(|(_, message)| message)
+    }
+
+    fn fresh(&mut self, policy: &Policy, now: Duration, most: usize) -> Vec<Message> {
+        let waited = self.waits_since.is_none_or(|since| now >= since + policy.batch_wait);
+        if self.queue.len() < policy.batch && !waited {
+            return Vec::new();
+        }
+        let messages = self.queue.drain(..most.min(self.queue.len())).collect();
+        self.waits_since = (!self.queue.is_empty()).then_some(now);
+        messages
+    }
+
+    /// Messages none of whose key is in flight, refused, or before them in the queue.
+    fn free_by_key(&mut self, most: usize) -> Vec<Message> {
+        let busy = self.flying.values().chain(self.refused.values().map(|(_, m)| m));
+        let mut taken: HashSet<String> = busy.filter_map(|m| m.key.clone()).collect();
+        let mut free = Vec::new();
+        let mut at = 0;
+        while at < self.queue.len() && free.len() < most {
+            let key = self.queue[at].key.clone();
+            if key.is_none_or(|key| taken.insert(key)) {
+                free.extend(self.queue.remove(at));
+            } else {
+                at += 1;
+            }
+        }
+        self.waits_since = None;
+        free
+    }
+}
+
+/// Widens the last acknowledgement where it can.
+fn acknowledge(ops: &mut Vec<Op>, consumer: ConsumerId, stream: StreamId, sequence: Sequence) {
+    if let Some(Op::Ack { ranges, .. }) = ops.last_mut()
+        && let Some((_, to)) = ranges.last_mut()
+        && to.next() == sequence
+    {
+        *to = sequence;
+        return;
+    }
+    ops.push(Op::Ack { consumer, stream, ranges: vec![(sequence, sequence)] });
+}

@@ -1,0 +1,142 @@
+//! Order, windows and links, step by step.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::record::Timestamp;
+
+const T: StreamId = StreamId(1);
+
+fn message(sequence: u64, key: Option<&str>) -> Message {
+    Message {
+        sequence: Sequence(sequence),
+        at: Timestamp::default(),
+        expires_in_ms: None,
+        content_type: None,
+        attributes: Vec::new(),
+        key: key.map(str::to_owned),
+        priority: 0,
+        data: Vec::new(),
+    }
+}
+
+fn policy(per_stream: usize, batch: usize) -> Policy {
+    Policy {
+        window: 10,
+        per_stream,
+        batch,
+        batch_wait: Duration::from_secs(1),
+        by_key: false,
+        backoff: Backoff { jitter: 0.0, ..Backoff::default() },
+        max_attempts: None,
+    }
+}
+
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn dispatcher(policy: Policy, keys: &[Option<&str>]) -> Dispatcher {
+    let mut dispatcher = Dispatcher::new(ConsumerId(1), policy);
+    dispatcher.follow(T, Cursor::default());
+    let messages = keys.iter().zip(1..).map(|(key, n)| message(n, *key)).collect();
+    dispatcher.read(at(0), T, messages, false);
+    dispatcher
+}
+
+fn next(dispatcher: &mut Dispatcher, now: u64) -> Vec<u64> {
+    let batch = dispatcher.next(at(now), usize::MAX);
+    batch.map_or(Vec::new(), |b| b.messages.iter().map(|(_, m)| m.sequence.0).collect())
+}
+
+fn settle(dispatcher: &mut Dispatcher, now: u64, outcomes: &[(u64, Outcome)]) -> Vec<Op> {
+    let outcomes = outcomes.iter().map(|(n, o)| (Sequence(*n), o.clone())).collect();
+    dispatcher.settle(at(now), T, outcomes, 0.0)
+}
+
+#[test]
+fn one_after_the_other_means_that_nothing_is_sent_while_one_is_in_flight() {
+    let mut dispatcher = dispatcher(policy(1, 1), &[None, None]);
+    assert_eq!(next(&mut dispatcher, 1), [1]);
+    assert!(next(&mut dispatcher, 1).is_empty());
+    settle(&mut dispatcher, 1, &[(1, Outcome::Ack)]);
+    assert_eq!(next(&mut dispatcher, 1), [2]);
+}
+
+#[test]
+fn a_pipeline_fills_the_window_and_a_refused_message_stops_it_until_it_was_sent_again() {
+    let mut dispatcher = dispatcher(policy(usize::MAX, 1), &[None, None, None, None]);
+    assert_eq!([next(&mut dispatcher, 1), next(&mut dispatcher, 1)], [[1], [2]]);
+    settle(&mut dispatcher, 1, &[(1, Outcome::Retry("no".into()))]);
+    assert!(next(&mut dispatcher, 1).is_empty());
+    assert!(next(&mut dispatcher, 2).is_empty(), "2 is still in flight");
+    settle(&mut dispatcher, 2, &[(2, Outcome::Ack)]);
+    assert_eq!([next(&mut dispatcher, 2), next(&mut dispatcher, 2)], [[1], [3]]);
+}
+
+#[test]
+fn a_batch_waits_for_company_but_not_for_ever() {
+    let mut dispatcher = dispatcher(policy(1, 3), &[None, None]);
+    assert!(next(&mut dispatcher, 0).is_empty());
+    assert_eq!(dispatcher.wake_at(), Some(at(1)));
+    assert_eq!(next(&mut dispatcher, 1), [1, 2]);
+}
+
+#[test]
+fn what_is_done_of_a_batch_is_acknowledged_as_ranges_and_the_rest_comes_again_first() {
+    let mut dispatcher = dispatcher(policy(1, 4), &[None, None, None, None]);
+    assert_eq!(next(&mut dispatcher, 1), [1, 2, 3, 4]);
+    let retry = Outcome::Retry("later".into());
+    let ops = settle(
+        &mut dispatcher,
+        1,
+        &[(1, Outcome::Ack), (2, Outcome::Ack), (3, retry), (4, Outcome::Ack)],
+    );
+    let (consumer, range) = (ConsumerId(1), |a, b| vec![(Sequence(a), Sequence(b))]);
+    assert_eq!(
+        ops,
+        [
+            Op::Ack { consumer, stream: T, ranges: range(1, 2) },
+            Op::Nack { consumer, stream: T, sequence: Sequence(3) },
+            Op::Ack { consumer, stream: T, ranges: range(4, 4) },
+        ]
+    );
+    dispatcher.read(at(1), T, vec![message(5, None)], false);
+    assert!(next(&mut dispatcher, 1).is_empty());
+    assert_eq!(next(&mut dispatcher, 2), [3]);
+}
+
+#[test]
+fn after_a_broken_link_nothing_is_sent_until_all_has_landed_and_it_is_mended() {
+    let mut dispatcher = dispatcher(policy(usize::MAX, 1), &[None, None, None]);
+    assert_eq!([next(&mut dispatcher, 1), next(&mut dispatcher, 1)], [[1], [2]]);
+    settle(&mut dispatcher, 1, &[(1, Outcome::Unreachable("gone".into()))]);
+    dispatcher.mended();
+    assert!(next(&mut dispatcher, 1).is_empty(), "2 has not landed");
+    settle(&mut dispatcher, 1, &[(2, Outcome::Unreachable("gone".into()))]);
+    assert!(next(&mut dispatcher, 1).is_empty(), "not mended");
+    dispatcher.mended();
+    let again = [next(&mut dispatcher, 1), next(&mut dispatcher, 1), next(&mut dispatcher, 1)];
+    assert_eq!(again, [[1], [2], [3]]);
+}
+
+#[test]
+fn parallel_delivery_keeps_the_order_of_each_key() {
+    let policy = Policy { by_key: true, ..policy(8, 1) };
+    let mut dispatcher = dispatcher(policy, &[Some("a"), Some("a"), Some("b"), None]);
+    let sent = [next(&mut dispatcher, 1), next(&mut dispatcher, 1), next(&mut dispatcher, 1)];
+    assert_eq!(sent, [[1], [3], [4]]);
+    assert!(next(&mut dispatcher, 1).is_empty());
+    settle(&mut dispatcher, 1, &[(1, Outcome::Ack)]);
+    assert_eq!(next(&mut dispatcher, 1), [2]);
+}
+
+#[test]
+fn what_a_consumer_has_beyond_its_cursor_is_not_sent_again() {
+    let mut cursor = Cursor::default();
+    cursor.acknowledge(Sequence(2), Sequence(3));
+    let mut dispatcher = Dispatcher::new(ConsumerId(1), policy(usize::MAX, 1));
+    dispatcher.follow(T, cursor);
+    dispatcher.read(at(0), T, (1..=4).map(|n| message(n, None)).collect(), false);
+    let sent = [next(&mut dispatcher, 1), next(&mut dispatcher, 1)];
+    assert_eq!(sent, [[1], [4]]);
+}

@@ -1,0 +1,174 @@
+//! Drives a dispatcher: reads the store, hands batches to the sink, writes down what became of them.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
+
+use super::dispatch::{Batch, Dispatcher};
+use super::{Delivery, Outcome, Policy, Sink};
+use crate::error::Error;
+use crate::ids::{Sequence, StreamId};
+use crate::store::Consumer;
+
+/// Bytes read ahead from a stream at once: bounds memory, not delivery.
+const READ_BYTES: usize = 256 << 10;
+/// How long a consumer waits when the tables can't be read.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+
+/// Runs until `shutdown` resolves; then hands over nothing more, waits for what is in flight, and
+/// returns. What is cut off is delivered again next time.
+pub async fn run(
+    consumer: Consumer,
+    sink: Arc<dyn Sink>,
+    policy: Policy,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let mut shutdown = pin!(shutdown);
+    let mut driver = Driver::new(consumer, sink, policy);
+    tokio::select! {
+        () = driver.sink.ready() => {}
+        () = shutdown.as_mut() => return,
+    }
+    let mut stopping = false;
+    while !(stopping && driver.dispatcher.in_flight() == 0) {
+        if !stopping {
+            driver.hand_over();
+        }
+        let wake = driver.wake();
+        tokio::select! {
+            () = shutdown.as_mut(), if !stopping => stopping = true,
+            Some((stream, outcomes)) = driver.landing.next(), if !driver.landing.is_empty() => {
+                driver.settle(stream, outcomes);
+            }
+            streams = driver.consumer.news(), if !stopping => driver.follow(&streams),
+            () = driver.sink.ready(), if driver.is_down() && !stopping => driver.dispatcher.mended(),
+            () = sleep_until(wake), if wake.is_some() && !stopping => {}
+        }
+    }
+}
+
+type Landed = (StreamId, Vec<(Sequence, Outcome)>);
+
+struct Driver {
+    consumer: Consumer,
+    sink: Arc<dyn Sink>,
+    dispatcher: Dispatcher,
+    started: Instant,
+    landing: FuturesUnordered<futures_util::future::BoxFuture<'static, Landed>>,
+    unread_until: Option<Instant>,
+}
+
+impl Driver {
+    fn new(consumer: Consumer, sink: Arc<dyn Sink>, policy: Policy) -> Self {
+        Self {
+            dispatcher: Dispatcher::new(consumer.id(), policy),
+            consumer,
+            sink,
+            started: Instant::now(),
+            landing: FuturesUnordered::new(),
+            unread_until: None,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Nothing can be handed over until the sink is ready again.
+    fn is_down(&self) -> bool {
+        self.dispatcher.is_broken() && self.dispatcher.in_flight() == 0
+    }
+
+    fn wake(&self) -> Option<Instant> {
+        let dispatcher = self.dispatcher.wake_at().filter(|at| *at > self.now());
+        let dispatcher = dispatcher.map(|at| self.started + at);
+        [dispatcher, self.unread_until].into_iter().flatten().min()
+    }
+
+    fn follow(&mut self, streams: &[StreamId]) {
+        for stream in streams {
+            if self.dispatcher.follows(*stream) {
+                self.dispatcher.grown(*stream);
+                continue;
+            }
+            match self.consumer.cursor(*stream) {
+                Ok(cursor) => self.dispatcher.follow(*stream, cursor),
+                Err(error) => self.cannot_read(&error),
+            }
+        }
+    }
+
+    /// Reads and hands over until the window is full or there is nothing left.
+    fn hand_over(&mut self) {
+        loop {
+            self.read();
+            let window = self.sink.window();
+            let Some(batch) = self.dispatcher.next(self.now(), window) else { return };
+            self.deliver(batch);
+        }
+    }
+
+    fn read(&mut self) {
+        if self.unread_until.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        self.unread_until = None;
+        while let Some((stream, after, count)) = self.dispatcher.wants() {
+            match self.consumer.read(stream, after, count, READ_BYTES) {
+                Ok((messages, more)) => self.dispatcher.read(self.now(), stream, messages, more),
+                Err(error) => return self.cannot_read(&error),
+            }
+        }
+    }
+
+    fn cannot_read(&mut self, error: &Error) {
+        tracing::error!(consumer = self.consumer.spec().name, %error, "consumer can't read the store");
+        self.unread_until = Some(Instant::now() + READ_AGAIN);
+    }
+
+    fn deliver(&mut self, batch: Batch) {
+        let stream = batch.stream;
+        let sequences: Vec<Sequence> = batch.messages.iter().map(|(_, m)| m.sequence).collect();
+        let topic = match self.consumer.topic(stream) {
+            Ok(Some(topic)) => topic,
+            Ok(None) | Err(_) => {
+                let gone = Outcome::Unreachable("the stream can't be read".into());
+                let outcomes = sequences.into_iter().map(|s| (s, gone.clone())).collect();
+                return self.settle(stream, outcomes);
+            }
+        };
+        let deliveries = batch.messages.into_iter().map(|(attempt, message)| Delivery {
+            topic: topic.clone(),
+            stream,
+            attempt,
+            message,
+        });
+        let outcomes = self.sink.clone().deliver(deliveries.collect());
+        self.landing.push(Box::pin(async move {
+            let mut outcomes = outcomes.await;
+            let silent = || Outcome::Retry("the far side gave no outcome".into());
+            outcomes.resize_with(sequences.len(), silent);
+            (stream, sequences.into_iter().zip(outcomes).collect())
+        }));
+    }
+
+    fn settle(&mut self, stream: StreamId, outcomes: Vec<(Sequence, Outcome)>) {
+        let now = self.now();
+        let ops = self.dispatcher.settle(now, stream, outcomes, fastrand::f64());
+        if !ops.is_empty() {
+            self.consumer.settle(ops);
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

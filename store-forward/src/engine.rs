@@ -1,0 +1,302 @@
+//! One synchronous step of the store: check, apply, journal, sync, commit.
+//!
+//! A batch is applied in an open transaction first, so that what is refused never reaches the
+//! journal; the journal is synced; then the transaction commits and readers see it. Nothing is
+//! visible that is not durable, and nothing is answered that is not visible.
+
+mod open;
+mod space;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::disk::Disk;
+use crate::error::Error;
+use crate::ids::{ConsumerId, Lsn, Sequence, StreamId};
+use crate::journal::{Journal, Recovery};
+use crate::limits::Limits;
+use crate::record::{Op, Record, Timestamp};
+use crate::tables::{Applied, Reader, Tables, Writer};
+
+pub use open::{OpenError, Options};
+
+/// Rows and messages that one record of the sweeper takes: bounds its transaction.
+const EXPIRE_AT_ONCE: u32 = 1000;
+/// How often an engine with something in it looks for what is over its time.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is asked of the engine: operations that take effect together.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What to do.
+    pub ops: Vec<Op>,
+    /// Whether the answer must wait for the disk. Acknowledgements need not: losing one costs a
+    /// repeat.
+    pub durable: bool,
+}
+
+/// What a commit did.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The record's place in the journal, and the entity tag of the rows it set.
+    pub lsn: Lsn,
+    /// Where its messages went, in their order.
+    pub published: Vec<Published>,
+    /// The consumer that it registered.
+    pub registered: Option<ConsumerId>,
+}
+
+/// Where a message went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The stream.
+    pub stream: StreamId,
+    /// Its place there.
+    pub sequence: Sequence,
+}
+
+/// The store without threads and waiting.
+pub struct Engine {
+    journal: Option<Journal>,
+    tables: Tables,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    space: space::Space,
+    limits: Limits,
+    poisoned: Option<String>,
+    buffer: Vec<u8>,
+    /// Where the next record goes when there is no journal to say so.
+    next: Lsn,
+    /// Since when records are missing in the tables' file, by time since boot.
+    unsaved_since: Option<u64>,
+    swept_at: u64,
+    last: Timestamp,
+    recovery: Recovery,
+}
+
+impl Engine {
+    /// Commits requests in their order with one sync for all of them.
+    ///
+    /// # Errors
+    ///
+    /// Each request has its own; after a failed write or sync all of them, and all later ones, get
+    /// [`Error::Poisoned`].
+    pub fn commit(&mut self, requests: &[Request]) -> Vec<Result<Committed, Error>> {
+        let refused = |error: &Error| requests.iter().map(|_| Err(error.clone())).collect();
+        if let Some(cause) = &self.poisoned {
+            return refused(&Error::Poisoned { cause: cause.clone() });
+        }
+        let full = self.make_space();
+        match self.try_commit(requests, full.as_ref()) {
+            Ok(answers) => answers,
+            Err(error) => refused(&self.poison(&error)),
+        }
+    }
+
+    /// A handle for reading what has been committed.
+    pub(crate) fn reader(&self) -> Reader {
+        self.tables.reader()
+    }
+
+    pub(crate) fn index(&self) -> &crate::tables::Index {
+        &self.tables.index
+    }
+
+    /// What opening found in the journal.
+    #[must_use]
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Why the engine refuses to write, once it does.
+    #[must_use]
+    pub fn poisoned(&self) -> Option<&str> {
+        self.poisoned.as_deref()
+    }
+
+    /// Bytes on disk: journal, tables, and what is held back.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        let journal = self.journal.as_ref().map_or(0, Journal::disk_bytes);
+        journal + self.space.tables_bytes() + self.space.reserve_bytes()
+    }
+
+    /// How long until [`Engine::maintain`] has something to do; `None` for an idle engine.
+    #[must_use]
+    pub fn due_in(&self) -> Option<Duration> {
+        if self.poisoned.is_some() {
+            return None;
+        }
+        let now = self.clock.read().up_ms;
+        let in_ms = |at: u64| Duration::from_millis(at.saturating_sub(now));
+        let save = self
+            .unsaved_since
+            .map(|since| in_ms(since.saturating_add(millis(self.limits.checkpoint_interval))));
+        let sweep = self.next_expiry().map(|at_ms| {
+            let up_ms = at_ms.saturating_sub(self.tables.index.meta.base_ms);
+            in_ms(up_ms.max(self.swept_at + millis(SWEEP_INTERVAL)))
+        });
+        match (save, sweep) {
+            (Some(save), Some(sweep)) => Some(save.min(sweep)),
+            (save, sweep) => save.or(sweep),
+        }
+    }
+
+    /// Takes what is over its time, and checkpoints when that is due. Says what went to dead
+    /// letter topics.
+    pub fn maintain(&mut self) -> Vec<Published> {
+        if self.poisoned.is_some() {
+            return Vec::new();
+        }
+        let mut letters = Vec::new();
+        let now = self.clock.read().up_ms;
+        if self.next_expiry().is_some_and(|at_ms| at_ms <= self.tables.index.device_ms(now)) {
+            self.swept_at = now;
+            let unclaimed_ms = millis(self.limits.unclaimed_retention);
+            let ops = vec![Op::Expire { limit: EXPIRE_AT_ONCE, unclaimed_ms }];
+            for answer in self.commit(&[Request { ops, durable: false }]) {
+                letters.extend(answer.into_iter().flat_map(|done| done.published));
+            }
+        }
+        if self.checkpoint_is_due(now) {
+            self.checkpoint();
+        }
+        letters
+    }
+
+    /// Makes everything durable in the tables' own file, so that the journal starts afresh.
+    pub fn checkpoint(&mut self) {
+        if self.poisoned.is_some() || self.unsaved_since.is_none() {
+            return;
+        }
+        if let Err(error) = self.try_checkpoint() {
+            self.poison(&error);
+        }
+    }
+
+    fn try_commit(
+        &mut self,
+        requests: &[Request],
+        full: Option<&Error>,
+    ) -> Result<Vec<Result<Committed, Error>>, Error> {
+        let at = self.now();
+        let now_ms = self.tables.index.device_ms(at.up_ms);
+        let txn = self.tables.begin()?;
+        let mut answers = Vec::with_capacity(requests.len());
+        {
+            let mut writer = Writer::new(&txn);
+            for request in requests {
+                let refusal = full.filter(|_| request.ops.iter().any(grows)).cloned();
+                let checked = refusal.map_or_else(
+                    || self.tables.check(&mut writer, &request.ops, now_ms, &self.limits),
+                    Err,
+                );
+                answers.push(match checked {
+                    Ok(()) => Ok(self.apply(&mut writer, at, &request.ops)?),
+                    Err(error @ Error::Tables(_)) => return Err(error),
+                    Err(error) => Err(error),
+                });
+            }
+        }
+        if answers.iter().all(Result::is_err) {
+            txn.abort()?;
+            return Ok(answers);
+        }
+        self.make_durable(requests.iter().any(|request| request.durable))?;
+        self.tables.commit(txn)?;
+        self.unsaved_since.get_or_insert(at.up_ms);
+        Ok(answers)
+    }
+
+    fn apply(
+        &mut self,
+        writer: &mut Writer<'_>,
+        at: Timestamp,
+        ops: &[Op],
+    ) -> Result<Committed, Error> {
+        let lsn = match &mut self.journal {
+            Some(journal) => {
+                self.buffer.clear();
+                let buffer = std::mem::take(&mut self.buffer);
+                self.buffer = postcard::to_extend(&(at, ops), buffer)
+                    .map_err(|error| Error::Tables(format!("can't encode a record: {error}")))?;
+                journal.append(&self.buffer).map_err(|error| Error::Tables(error.to_string()))?
+            }
+            None => self.next,
+        };
+        self.next = lsn.next();
+        self.last = at;
+        let Applied { published, registered } = self.tables.apply(writer, lsn, at, ops)?;
+        let published =
+            published.into_iter().map(|(stream, sequence)| Published { stream, sequence });
+        Ok(Committed { lsn, published: published.collect(), registered })
+    }
+
+    fn make_durable(&mut self, synced: bool) -> Result<(), Error> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        let done = if synced { journal.sync() } else { journal.flush() };
+        done.map_err(|error| Error::Tables(error.to_string()))
+    }
+
+    fn try_checkpoint(&mut self) -> Result<(), Error> {
+        self.make_durable(true)?;
+        let applied = Lsn(self.next.0.saturating_sub(1));
+        self.tables.checkpoint(applied, self.last)?;
+        self.unsaved_since = None;
+        self.space.renew();
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        journal.checkpointed(applied).map_err(|error| Error::Tables(error.to_string()))
+    }
+
+    fn checkpoint_is_due(&self, now: u64) -> bool {
+        let interval = millis(self.limits.checkpoint_interval);
+        let grown = self.journal.as_ref().map_or(0, Journal::bytes_since_checkpoint);
+        grown >= self.limits.checkpoint_bytes
+            || self.unsaved_since.is_some_and(|since| now.saturating_sub(since) >= interval)
+    }
+
+    fn next_expiry(&self) -> Option<u64> {
+        let unclaimed_ms = millis(self.limits.unclaimed_retention);
+        self.tables.next_expiry(unclaimed_ms).unwrap_or_default()
+    }
+
+    fn now(&self) -> Timestamp {
+        let reading = self.clock.read();
+        Timestamp {
+            wall_ms: reading.wall_ms,
+            boot: self.tables.index.meta.boot,
+            up_ms: reading.up_ms,
+            believed: reading.believed,
+        }
+    }
+
+    /// After a failed write or sync nobody knows what the disk holds: nothing more is written.
+    fn poison(&mut self, error: &Error) -> Error {
+        let cause = match error {
+            Error::Tables(cause) => cause.clone(),
+            other => other.to_string(),
+        };
+        if self.poisoned.is_none() {
+            tracing::error!(%cause, "store refuses writes until it is restarted");
+        }
+        Error::Poisoned { cause: self.poisoned.get_or_insert(cause).clone() }
+    }
+}
+
+/// A record as it is decoded from the journal.
+fn decode(payload: &[u8]) -> Result<Record, postcard::Error> {
+    postcard::from_bytes(payload)
+}
+
+/// Whether an operation needs room: those that give some back work on a full disk.
+fn grows(op: &Op) -> bool {
+    matches!(op, Op::Set { .. } | Op::Publish { .. } | Op::Register(_) | Op::Configure { .. })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

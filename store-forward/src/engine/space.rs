@@ -1,0 +1,70 @@
+//! Room on the disk: what is held back, and when to refuse what needs more.
+
+use std::io;
+use std::sync::Arc;
+
+use super::Engine;
+use crate::disk::{Disk, DiskFile};
+use crate::error::Error;
+use crate::journal::Journal;
+use crate::tables::{Ballast, TablesFile};
+
+/// The tables' file and the space held back for it.
+pub(super) struct Space {
+    file: Arc<dyn DiskFile>,
+    ballast: Arc<Ballast>,
+    reserve: u64,
+}
+
+impl Space {
+    pub(super) fn open(disk: &dyn Disk, reserve: u64) -> io::Result<(Self, TablesFile)> {
+        let ballast = Ballast::open(disk, reserve)?;
+        let tables = TablesFile::open(disk, ballast.clone())?;
+        Ok((Self { file: tables.file(), ballast, reserve }, tables))
+    }
+
+    pub(super) fn tables_bytes(&self) -> u64 {
+        self.file.len().unwrap_or(0)
+    }
+
+    pub(super) fn reserve_bytes(&self) -> u64 {
+        self.reserve
+    }
+
+    pub(super) fn renew(&self) -> bool {
+        self.ballast.renew()
+    }
+}
+
+impl Engine {
+    /// Why what needs room is refused now, if it is.
+    pub(super) fn make_space(&mut self) -> Option<Error> {
+        let reserved = self.reserve_journal();
+        if self.journal.is_some() && !(reserved && self.space.renew()) {
+            let free = self.disk.free_bytes().unwrap_or(0);
+            return Some(Error::DiskFull { free, reserve: self.space.reserve });
+        }
+        self.node_is_full()
+    }
+
+    /// A segment stands ready behind the current one; where none can be made, a checkpoint frees one.
+    fn reserve_journal(&mut self) -> bool {
+        let ready = |journal: &mut Option<Journal>| {
+            journal.as_mut().is_none_or(|journal| journal.reserve().is_ok())
+        };
+        if ready(&mut self.journal) {
+            return true;
+        }
+        self.checkpoint();
+        ready(&mut self.journal)
+    }
+
+    /// The file keeps its size when it is drained, and its free pages are used again: so the limit
+    /// counts the file, and yields where what is alive in it leaves a third of it free.
+    fn node_is_full(&self) -> Option<Error> {
+        let used = self.disk_bytes();
+        let limit = self.limits.disk_bytes;
+        let alive = self.tables.index.live_bytes();
+        (used >= limit && alive + alive / 2 >= limit).then_some(Error::NodeFull { used, limit })
+    }
+}

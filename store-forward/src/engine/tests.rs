@@ -1,0 +1,121 @@
+//! What survives: crashes, full disks and clocks that jump.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use super::*;
+use crate::clock::{ManualClock, Reading};
+use crate::disk::MemoryDisk;
+use crate::record::{Condition, ConsumerKind, ConsumerSpec, Filter, NewMessage, Topic};
+
+fn engine(disk: &Arc<MemoryDisk>, clock: &ManualClock) -> Engine {
+    let limits = Limits { reserve_bytes: 0, segment_bytes: 64 << 10, ..Limits::default() };
+    let options = Options { node: None, limits, volatile: false };
+    Engine::open(options, disk.clone(), Arc::new(clock.clone())).unwrap()
+}
+
+fn clock() -> ManualClock {
+    ManualClock::new(Reading { wall_ms: 1_800_000_000_000, up_ms: 5_000, believed: true }, "boot-1")
+}
+
+fn one(engine: &mut Engine, ops: Vec<Op>) -> Result<Committed, Error> {
+    engine.commit(&[Request { ops, durable: true }]).remove(0)
+}
+
+fn set(key: &str, ttl_ms: Option<u64>) -> Op {
+    let (component, key) = ("s".to_owned(), key.to_owned());
+    Op::Set { component, key, value: vec![7], when: Condition::Any, ttl_ms }
+}
+
+fn publish() -> Op {
+    Op::Publish { topic: Topic::new("pubsub", "t"), message: NewMessage::default() }
+}
+
+#[test]
+fn without_a_checkpoint_the_journal_alone_brings_everything_back() {
+    let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
+    let mut first = engine(&disk, &clock);
+    for n in 0..200 {
+        one(&mut first, vec![set(&n.to_string(), None), publish()]).unwrap();
+    }
+    let bytes = first.index().meta.state_bytes;
+    std::mem::forget(first);
+    let second = engine(&disk, &clock);
+    assert_eq!(second.recovery().replayed, 200);
+    assert_eq!(second.index().meta.state_bytes, bytes);
+    let stream = second.index().streams.values().next().unwrap();
+    assert_eq!((stream.row.messages, stream.row.next.0), (200, 201));
+    for n in 0..200 {
+        assert!(second.reader().state("s", &n.to_string(), 0).unwrap().is_some(), "{n}");
+    }
+}
+
+#[test]
+fn after_a_checkpoint_there_is_nothing_to_replay_and_an_idle_engine_is_not_due() {
+    let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
+    let mut first = engine(&disk, &clock);
+    one(&mut first, vec![set("k", None)]).unwrap();
+    assert!(first.due_in().is_some());
+    first.checkpoint();
+    assert_eq!(first.due_in(), None);
+    drop(first);
+    assert_eq!(engine(&disk, &clock).recovery().replayed, 0);
+}
+
+#[test]
+fn a_reboot_with_a_clock_years_ahead_expires_no_more_than_a_week() {
+    let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
+    let mut first = engine(&disk, &clock);
+    let day = 24 * 3600 * 1000;
+    one(&mut first, vec![set("week", Some(6 * day)), set("month", Some(30 * day))]).unwrap();
+    drop(first);
+    clock.reboot("boot-2", 1_800_000_000_000 + 3_650 * i64::try_from(day).unwrap(), true);
+    let second = engine(&disk, &clock);
+    let now_ms = second.index().device_ms(clock.read().up_ms);
+    assert!(second.reader().state("s", "week", now_ms).unwrap().is_none());
+    assert!(second.reader().state("s", "month", now_ms).unwrap().is_some());
+}
+
+#[test]
+fn a_reboot_into_1970_expires_nothing_and_time_goes_on() {
+    let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
+    let mut first = engine(&disk, &clock);
+    one(&mut first, vec![set("k", Some(60_000))]).unwrap();
+    drop(first);
+    clock.reboot("boot-2", 0, false);
+    let second = engine(&disk, &clock);
+    let now = |clock: &ManualClock| second.index().device_ms(clock.read().up_ms);
+    assert!(second.reader().state("s", "k", now(&clock)).unwrap().is_some());
+    clock.advance(Duration::from_millis(60_000));
+    assert!(second.reader().state("s", "k", now(&clock)).unwrap().is_none());
+}
+
+#[test]
+fn a_message_stays_until_every_consumer_has_it() {
+    let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
+    let mut engine = engine(&disk, &clock);
+    let spec = |name: &str| ConsumerSpec {
+        name: name.into(),
+        kind: ConsumerKind::Uplink,
+        filters: vec![Filter { component: "pubsub".into(), topic: "#".into() }],
+        dead_letter: None,
+    };
+    let register = vec![Op::Register(spec("a"))];
+    let a = one(&mut engine, register).unwrap().registered.unwrap();
+    let b = one(&mut engine, vec![Op::Register(spec("b"))]).unwrap().registered.unwrap();
+    let stream = one(&mut engine, vec![publish(), publish()]).unwrap().published[0].stream;
+    let ack = |consumer, from, to| {
+        vec![Op::Ack { consumer, stream, ranges: vec![(Sequence(from), Sequence(to))] }]
+    };
+    let kept = |engine: &Engine| engine.index().streams[&stream].row.messages;
+    one(&mut engine, ack(a, 1, 2)).unwrap();
+    assert_eq!(kept(&engine), 2);
+    one(&mut engine, ack(b, 2, 2)).unwrap();
+    assert_eq!(kept(&engine), 2, "the first is still missing at b");
+    one(&mut engine, ack(b, 1, 1)).unwrap();
+    assert_eq!(kept(&engine), 0);
+    one(&mut engine, vec![publish()]).unwrap();
+    one(&mut engine, ack(a, 3, 3)).unwrap();
+    one(&mut engine, vec![Op::Unregister { name: "b".into() }]).unwrap();
+    assert_eq!(kept(&engine), 0);
+}

@@ -1,0 +1,141 @@
+//! What can go wrong with a commit or a read, in words for whoever called.
+
+use crate::ids::Lsn;
+use crate::record::Topic;
+
+/// Why the store refused.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A key was not in the state that the caller asked for. Nothing of the record took effect.
+    #[error("key {key:?} does not match: expected {}, found {}", tag(*expected), tag(*found))]
+    Conflict {
+        /// The operation's place in the record.
+        op: usize,
+        /// The key.
+        key: String,
+        /// The entity tag asked for; `None` means absent.
+        expected: Option<u64>,
+        /// The entity tag found; `None` means absent.
+        found: Option<u64>,
+    },
+    /// Something is longer than it may be.
+    #[error(
+        "{what} has {bytes} bytes, the limit is {limit}: shorten it, or raise {setting} in the Node resource"
+    )]
+    TooLarge {
+        /// What it is.
+        what: &'static str,
+        /// How long it is.
+        bytes: usize,
+        /// How long it may be.
+        limit: usize,
+        /// The setting that raises the limit.
+        setting: &'static str,
+    },
+    /// A stream or component is full and its policy is to refuse.
+    #[error(
+        "{topic} is full ({limit}): wait until its consumers catch up, raise the limit, or choose another overflow policy"
+    )]
+    Full {
+        /// The stream.
+        topic: Topic,
+        /// The limit that was reached.
+        limit: String,
+    },
+    /// The disk is too full to take more in.
+    #[error(
+        "the disk is full: {free} bytes are free and {reserve} are held back for acknowledgements and deletions; free some space"
+    )]
+    DiskFull {
+        /// Bytes free.
+        free: u64,
+        /// Bytes held back.
+        reserve: u64,
+    },
+    /// The store has reached the node's limit.
+    #[error(
+        "the store uses {used} bytes, the limit is {limit}: wait until the backlog drains, or raise spec.limits.disk in the Node resource"
+    )]
+    NodeFull {
+        /// Bytes used.
+        used: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// No more streams or consumers.
+    #[error(
+        "there are {limit} {what} already: remove some, or raise {setting} in the Node resource"
+    )]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many there may be.
+        limit: u32,
+        /// The setting that raises the limit.
+        setting: &'static str,
+    },
+    /// Writing or syncing failed: what the disk holds is unknown, so nothing more is written.
+    #[error(
+        "the store refuses writes since the disk failed ({cause}): check the disk, then restart"
+    )]
+    Poisoned {
+        /// What failed.
+        cause: String,
+    },
+    /// A row can't be read back.
+    #[error("{what} at {lsn} can't be decoded: the tables are damaged; see `pannier status`")]
+    Damaged {
+        /// What it is.
+        what: &'static str,
+        /// Where it was found.
+        lsn: Lsn,
+    },
+    /// The tables' file failed.
+    #[error("the tables failed: {0}")]
+    Tables(String),
+    /// No such consumer.
+    #[error("there is no consumer {0:?}")]
+    UnknownConsumer(String),
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl Error {
+    /// Whether there is no room: the caller may try again later.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(
+            self,
+            Self::Full { .. }
+                | Self::DiskFull { .. }
+                | Self::NodeFull { .. }
+                | Self::TooMany { .. }
+        )
+    }
+}
+
+fn tag(etag: Option<u64>) -> String {
+    etag.map_or_else(|| "no value".to_owned(), |etag| format!("etag {etag}"))
+}
+
+macro_rules! from_redb {
+    ($($error:ty),*) => {
+        $(impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self::Tables(error.to_string())
+            }
+        })*
+    };
+}
+
+from_redb!(
+    redb::Error,
+    redb::DatabaseError,
+    redb::TransactionError,
+    redb::TableError,
+    redb::StorageError,
+    redb::CommitError,
+    redb::SetDurabilityError
+);

@@ -1,0 +1,101 @@
+//! What can go wrong with the journal.
+
+use std::io;
+
+use crate::ids::Lsn;
+
+/// Why the journal can't be opened or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// The disk failed.
+    #[error("can't {op} {file}: {source}; check the disk")]
+    Io {
+        /// The file.
+        file: String,
+        /// What was tried.
+        op: &'static str,
+        /// What the disk said.
+        source: io::Error,
+    },
+    /// There is no room for another file.
+    #[error("the disk is full: {file} needs {needed} bytes and {free} are free; free some space")]
+    DiskFull {
+        /// The file.
+        file: String,
+        /// Bytes that it needs.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// A record doesn't fit in a segment.
+    #[error(
+        "a record has {bytes} bytes, a journal segment takes {limit}: make it smaller, or raise the segment size"
+    )]
+    TooLarge {
+        /// Bytes of the record.
+        bytes: usize,
+        /// Bytes that fit.
+        limit: u64,
+    },
+    /// A segment size that can't work.
+    #[error("a journal segment of {bytes} bytes can't be used: choose {least} to {most} bytes")]
+    SegmentSize {
+        /// Bytes asked for.
+        bytes: u64,
+        /// The least that works.
+        least: u64,
+        /// The most that works.
+        most: u64,
+    },
+    /// Another version wrote it.
+    #[error(
+        "{file} has journal format {found}, this version reads {known}: start the version that wrote it, stop it in order so that the journal is drained, then upgrade"
+    )]
+    Format {
+        /// The segment's file.
+        file: String,
+        /// The format found.
+        found: u16,
+        /// The format known.
+        known: u16,
+    },
+    /// Whoever replays it refused a record.
+    #[error("record {lsn} of the journal can't be applied: {source}")]
+    Replay {
+        /// Which record.
+        lsn: Lsn,
+        /// Why.
+        source: ReplayError,
+    },
+    /// Writing or syncing failed before: what the disk holds is unknown.
+    #[error(
+        "the journal takes nothing more since it failed ({cause}): check the disk, then restart"
+    )]
+    Poisoned {
+        /// What failed.
+        cause: String,
+    },
+}
+
+/// Why a replayed record was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ReplayError(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+impl ReplayError {
+    /// Wraps whatever went wrong.
+    pub fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(cause.into())
+    }
+}
+
+/// Turns what the disk said about a file into our error.
+pub(super) fn io(file: &str, op: &'static str) -> impl Fn(io::Error) -> JournalError {
+    move |source| JournalError::Io { file: file.to_owned(), op, source }
+}
+
+/// Whether the disk said that it has no room.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

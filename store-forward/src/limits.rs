@@ -1,0 +1,88 @@
+//! Every bound of the store in one place, with its unit and its reason.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The bounds of a store. All of them can be configured.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of one journal segment. A record must fit in one, so it also bounds a request body.
+    pub segment_bytes: u64,
+    /// Bytes the journal may grow by before a checkpoint: bounds replay time at start.
+    pub checkpoint_bytes: u64,
+    /// The longest that a record stays out of the tables' file: after it an idle store is quiet.
+    pub checkpoint_interval: Duration,
+    /// How long the writer waits for company before it syncs. Zero: whatever came meanwhile.
+    pub commit_delay: Duration,
+    /// Bytes of redb's page cache: the larger part of our memory.
+    pub cache_bytes: usize,
+    /// Bytes of a key; redb pages hold keys inline.
+    pub max_key_bytes: usize,
+    /// Bytes of a value or a message's payload.
+    pub max_value_bytes: usize,
+    /// Bytes of a topic's name: MQTT can't carry more than 65,535 (MQTT 5, section 1.5.4).
+    pub max_topic_bytes: usize,
+    /// Streams of a store: each costs some hundred bytes of memory.
+    pub max_streams: u32,
+    /// Consumers of a store.
+    pub max_consumers: u32,
+    /// Requests waiting for the writer: beyond it callers wait, so that memory is bounded.
+    pub max_queued_requests: usize,
+    /// Bytes on disk that the store may use.
+    pub disk_bytes: u64,
+    /// Bytes held back on disk at start so that acknowledgements and deletions work on a full disk.
+    pub reserve_bytes: u64,
+    /// How long a message waits for a first consumer.
+    pub unclaimed_retention: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 8 << 20,
+            checkpoint_bytes: 4 << 20,
+            checkpoint_interval: Duration::from_secs(10),
+            commit_delay: Duration::ZERO,
+            cache_bytes: 4 << 20,
+            max_key_bytes: 1024,
+            max_value_bytes: 4 << 20,
+            max_topic_bytes: 1024,
+            max_streams: 10_000,
+            max_consumers: 1_000,
+            max_queued_requests: 1024,
+            disk_bytes: 1 << 30,
+            reserve_bytes: 8 << 20,
+            unclaimed_retention: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// What a stream may hold, and what happens at the limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamLimits {
+    /// Messages in one stream; zero is no limit of its own.
+    pub max_messages: u64,
+    /// Payload and attribute bytes in one stream; zero is no limit of its own.
+    pub max_bytes: u64,
+    /// Messages in all streams of the component; zero is no limit of its own.
+    pub max_component_messages: u64,
+    /// Bytes in all streams of the component; zero is no limit of its own.
+    pub max_component_bytes: u64,
+    /// What happens at a limit.
+    pub overflow: Overflow,
+}
+
+/// What happens when a stream is full. What it takes is always counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Overflow {
+    /// The producer gets an error.
+    #[default]
+    Reject,
+    /// The oldest message goes.
+    DropOldest,
+    /// The new message goes; the producer is told it was taken.
+    DropNew,
+    /// The oldest message of the lowest priority goes, be it the new one.
+    DropLowestPriority,
+}

@@ -1,0 +1,265 @@
+//! What the journal holds: a [`Record`] is a list of operations that take effect together.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ConsumerId, Epoch, NodeId, Sequence, StreamId};
+use crate::limits::StreamLimits;
+
+/// When something happened, without trusting the wall clock: a device may have none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timestamp {
+    /// Milliseconds since 1970 by the wall clock, whatever it showed.
+    pub wall_ms: i64,
+    /// The boot it happened in, counted by the store from 1.
+    pub boot: u32,
+    /// Milliseconds since that boot, time asleep included.
+    pub up_ms: u64,
+    /// Whether the wall clock was believed.
+    pub believed: bool,
+}
+
+/// One unit of the journal: all of its operations take effect, or none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// When it was written: the only clock that applying it may read.
+    pub at: Timestamp,
+    /// What it does, in this order.
+    pub ops: Vec<Op>,
+}
+
+/// The topic of a pub/sub component: the name of a stream.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Topic {
+    /// The pub/sub component's name.
+    pub component: String,
+    /// The topic's name within it.
+    pub name: String,
+}
+
+impl Topic {
+    /// The topic `name` of `component`.
+    pub fn new(component: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { component: component.into(), name: name.into() }
+    }
+}
+
+impl std::fmt::Display for Topic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.component, self.name)
+    }
+}
+
+/// What must hold of a key before it is changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Condition {
+    /// Nothing: the last write wins.
+    #[default]
+    Any,
+    /// The key is absent or expired.
+    Absent,
+    /// The key is there with this entity tag.
+    Etag(u64),
+}
+
+/// A message on its way into a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewMessage {
+    /// The media type of `data`, if it was named.
+    pub content_type: Option<String>,
+    /// Named attributes that can't be derived from the stream (CloudEvents names, lower case).
+    pub attributes: Vec<(String, String)>,
+    /// Messages of one key keep their order even for a consumer that asks for parallelism.
+    pub key: Option<String>,
+    /// 0 (lowest, the default) to 7: what `drop-lowest-priority` looks at.
+    pub priority: u8,
+    /// Elapsed milliseconds after which the message expires; `None` never.
+    pub ttl_ms: Option<u64>,
+    /// The payload, as it came.
+    #[serde(with = "serde_bytes_vec")]
+    pub data: Vec<u8>,
+}
+
+/// A durable reader of streams.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsumerSpec {
+    /// Unique in the store, and kept for ever: `app/<app id>/<pubsub>/<topic>`, `uplink/<name>`.
+    pub name: String,
+    /// What kind of consumer it is.
+    pub kind: ConsumerKind,
+    /// What it reads: topics that match any of these.
+    pub filters: Vec<Filter>,
+    /// Where a message goes that it can't digest; without one such a message is redelivered.
+    pub dead_letter: Option<Topic>,
+}
+
+impl ConsumerSpec {
+    /// Whether it reads a topic.
+    #[must_use]
+    pub fn reads(&self, topic: &Topic) -> bool {
+        let accepts = |filter: &Filter| {
+            filter.component == topic.component && crate::topic::matches(&filter.topic, &topic.name)
+        };
+        self.filters.iter().any(accepts)
+    }
+}
+
+/// Which topics a consumer reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filter {
+    /// The pub/sub component's name.
+    pub component: String,
+    /// A topic, or an MQTT topic filter with `+` and `#` (MQTT 5, section 4.7).
+    pub topic: String,
+}
+
+/// What kind of consumer reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ConsumerKind {
+    /// A subscription of an app.
+    App,
+    /// A way out of the device.
+    Uplink,
+}
+
+/// Why a message left without having been acknowledged by a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Loss {
+    /// Its time to live was over.
+    Expired,
+    /// A limit was reached and the policy took it.
+    Overflow,
+    /// The consumer refused it and no dead letter topic was set.
+    Dropped,
+    /// No consumer was registered within `unclaimed_retention`.
+    Unclaimed,
+    /// The journal or the tables lost it to damage.
+    Damaged,
+}
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Op {
+    /// The store was created: who it is.
+    Create {
+        /// The device.
+        node: NodeId,
+        /// This life of its store.
+        epoch: Epoch,
+    },
+    /// The machine booted, or came back with another boot id.
+    Boot {
+        /// The kernel's boot id.
+        id: String,
+        /// Device time, in elapsed milliseconds since the store was created, at that boot.
+        base_ms: u64,
+    },
+    /// Sets a key.
+    Set {
+        /// The state store component.
+        component: String,
+        /// The key.
+        key: String,
+        /// The value.
+        #[serde(with = "serde_bytes_vec")]
+        value: Vec<u8>,
+        /// What must hold.
+        when: Condition,
+        /// Elapsed milliseconds after which the key is gone; `None` never.
+        ttl_ms: Option<u64>,
+    },
+    /// Deletes a key; an absent key is no error unless an entity tag is asked for.
+    Delete {
+        /// The state store component.
+        component: String,
+        /// The key.
+        key: String,
+        /// What must hold.
+        when: Condition,
+    },
+    /// Appends a message to a stream.
+    Publish {
+        /// The stream.
+        topic: Topic,
+        /// The message.
+        message: NewMessage,
+    },
+    /// Registers a consumer, or changes the one of that name.
+    Register(ConsumerSpec),
+    /// Forgets a consumer: what it alone was kept for goes.
+    Unregister {
+        /// Its name.
+        name: String,
+    },
+    /// A consumer has these sequences (inclusive ranges).
+    Ack {
+        /// Who.
+        consumer: ConsumerId,
+        /// Of which stream.
+        stream: StreamId,
+        /// Inclusive ranges.
+        ranges: Vec<(Sequence, Sequence)>,
+    },
+    /// A delivery was tried and failed, and will be tried again.
+    Nack {
+        /// Who.
+        consumer: ConsumerId,
+        /// Of which stream.
+        stream: StreamId,
+        /// Which message.
+        sequence: Sequence,
+    },
+    /// A consumer can't or won't have this message: to its dead letter topic, or counted as dropped.
+    Reject {
+        /// Who.
+        consumer: ConsumerId,
+        /// Of which stream.
+        stream: StreamId,
+        /// Which message.
+        sequence: Sequence,
+        /// Why, for the dead letter's reader.
+        reason: String,
+    },
+    /// Sets the limits of a pub/sub component's streams.
+    Configure {
+        /// The pub/sub component.
+        component: String,
+        /// Its limits from now on.
+        limits: StreamLimits,
+    },
+    /// Takes what is over its time: at most `limit` rows and messages.
+    Expire {
+        /// The bound on one record's work.
+        limit: u32,
+        /// How long a message waits for a first consumer, in elapsed milliseconds.
+        unclaimed_ms: u64,
+    },
+}
+
+/// `Vec<u8>` as one run of bytes: postcard would otherwise visit each byte.
+mod serde_bytes_vec {
+    use serde::{Deserializer, Serializer, de::Visitor};
+
+    pub(super) fn serialize<S: Serializer>(v: &[u8], s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(v)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E: serde::de::Error>(self, v: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(v.to_vec())
+            }
+            fn visit_byte_buf<E: serde::de::Error>(self, v: Vec<u8>) -> Result<Vec<u8>, E> {
+                Ok(v)
+            }
+        }
+        d.deserialize_byte_buf(Bytes)
+    }
+}

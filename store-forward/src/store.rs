@@ -1,0 +1,253 @@
+//! The async shell: callers on one side, the one writer thread on the other.
+
+mod mailbox;
+mod status;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::clock::Clock;
+use crate::consumer::Message;
+use crate::disk::Disk;
+use crate::engine::{Engine, Request};
+use crate::error::Error;
+use crate::ids::{ConsumerId, Epoch, NodeId, Sequence, StreamId};
+use crate::record::{ConsumerSpec, Op, Topic};
+use crate::tables::{Page, Reader};
+
+pub use crate::engine::{Committed, OpenError, Options, Published};
+pub use crate::tables::{Cursor, Losses};
+pub use status::{ConsumerStatus, DamageStatus, Status, StreamStatus};
+
+use mailbox::{Mailbox, Mailboxes};
+use writer::{Answer, Pending, Queue};
+
+/// A state row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The value.
+    pub value: Vec<u8>,
+    /// The journal's sequence number of the write.
+    pub etag: u64,
+    /// Milliseconds from now until it is gone.
+    pub expires_in_ms: Option<u64>,
+}
+
+/// Who the store is: the first two parts of every record's identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The device.
+    pub node: NodeId,
+    /// This life of its store.
+    pub epoch: Epoch,
+}
+
+/// A durable store. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    queue: Arc<Queue>,
+    permits: Semaphore,
+    reader: Reader,
+    mailboxes: Arc<Mailboxes>,
+    identity: Identity,
+    clock: Arc<dyn Clock>,
+    /// Device time at this boot.
+    base_ms: u64,
+    gauges: Arc<status::Gauges>,
+    damage: Vec<DamageStatus>,
+}
+
+impl Store {
+    /// Opens the store and starts its writer thread.
+    ///
+    /// # Errors
+    ///
+    /// See [`Engine::open`].
+    pub fn open(
+        options: Options,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        let permits = options.limits.max_queued_requests;
+        let commit_delay = options.limits.commit_delay;
+        let engine = Engine::open(options, disk, clock.clone())?;
+        let meta = &engine.index().meta;
+        let identity = Identity { node: meta.node.clone(), epoch: meta.epoch };
+        let inner = Inner {
+            queue: Arc::new(Queue::default()),
+            permits: Semaphore::new(permits),
+            reader: engine.reader(),
+            mailboxes: Arc::new(Mailboxes::default()),
+            identity,
+            clock,
+            base_ms: meta.base_ms,
+            gauges: Arc::new(status::Gauges::default()),
+            damage: status::damage(engine.recovery()),
+        };
+        let (queue, mailboxes) = (inner.queue.clone(), inner.mailboxes.clone());
+        let gauges = inner.gauges.clone();
+        std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || writer::run(engine, &queue, &mailboxes, &gauges, commit_delay))
+            .map_err(|source| OpenError::Io { file: "writer thread", source })?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Commits operations as one record. Resolves once it is durable and visible; waits its turn
+    /// while [`crate::limits::Limits::max_queued_requests`] others do.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] when a condition does not hold, [`Error::is_full`] ones when there is
+    /// no room, [`Error::TooLarge`], [`Error::Poisoned`] after the disk failed. Nothing of the
+    /// record took effect then.
+    pub async fn commit(&self, ops: Vec<Op>) -> Result<Committed, Error> {
+        let _permit = self.inner.permits.acquire().await.map_err(|_| Error::Closed)?;
+        let (answer, answered) = oneshot::channel();
+        let request = Request { ops, durable: true };
+        self.inner.queue.push(Pending { request, answer: Answer::To(answer) })?;
+        answered.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Commits operations that nobody waits for: acknowledgements, whose loss costs a repeat. They
+    /// are written at once and synced with the next durable record or checkpoint.
+    pub fn commit_lazily(&self, ops: Vec<Op>) {
+        let request = Request { ops, durable: false };
+        // A closed store delivers again what was not acknowledged.
+        let _ = self.inner.queue.push(Pending { request, answer: Answer::Nobody });
+    }
+
+    /// Reads a key; `None` when it is absent or expired.
+    ///
+    /// # Errors
+    ///
+    /// When the tables can't be read.
+    pub fn get(&self, component: &str, key: &str) -> Result<Option<Row>, Error> {
+        self.inner.reader.state(component, key, self.now_ms())
+    }
+
+    /// Registers a durable consumer, or takes up the one of that name with what `spec` says now. A
+    /// new one starts at the oldest message that is still kept.
+    ///
+    /// # Errors
+    ///
+    /// See [`Store::commit`].
+    pub async fn register(&self, spec: ConsumerSpec) -> Result<Consumer, Error> {
+        let known = self.inner.reader.consumers()?.into_iter().find(|(_, known)| *known == spec);
+        let id = match known {
+            Some((id, _)) => id,
+            None => {
+                let done = self.commit(vec![Op::Register(spec.clone())]).await?;
+                done.registered.ok_or_else(|| Error::UnknownConsumer(spec.name.clone()))?
+            }
+        };
+        let mailbox = self.inner.mailboxes.open(id);
+        self.inner.queue.push(Pending {
+            request: Request { ops: Vec::new(), durable: false },
+            answer: Answer::Fill(id),
+        })?;
+        Ok(Consumer { store: self.clone(), id, spec, mailbox })
+    }
+
+    /// The registered consumers.
+    ///
+    /// # Errors
+    ///
+    /// When the tables can't be read.
+    pub fn consumers(&self) -> Result<Vec<ConsumerSpec>, Error> {
+        Ok(self.inner.reader.consumers()?.into_iter().map(|(_, spec)| spec).collect())
+    }
+
+    /// Forgets a consumer: what it alone was kept for goes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownConsumer`]; see [`Store::commit`].
+    pub async fn unregister(&self, name: &str) -> Result<(), Error> {
+        self.commit(vec![Op::Unregister { name: name.to_owned() }]).await.map(|_| ())
+    }
+
+    /// Who the store is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.inner.identity
+    }
+
+    /// Finishes what is queued, checkpoints, and stops the writer. Later commits get
+    /// [`Error::Closed`].
+    pub async fn close(&self) {
+        let (stopped, waits) = oneshot::channel();
+        self.inner.queue.close(stopped);
+        let _ = waits.await;
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.inner.base_ms + self.inner.clock.read().up_ms
+    }
+}
+
+/// A registered consumer: what it may read, and how it says what became of it.
+pub struct Consumer {
+    store: Store,
+    id: ConsumerId,
+    spec: ConsumerSpec,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Consumer {
+    /// Its number in the store.
+    #[must_use]
+    pub fn id(&self) -> ConsumerId {
+        self.id
+    }
+
+    /// What it was registered with.
+    #[must_use]
+    pub fn spec(&self) -> &ConsumerSpec {
+        &self.spec
+    }
+
+    /// Resolves to the streams that have something new for it.
+    pub async fn news(&self) -> Vec<StreamId> {
+        self.mailbox.take().await
+    }
+
+    /// How far it has come.
+    pub(crate) fn cursor(&self, stream: StreamId) -> Result<Cursor, Error> {
+        self.store.inner.reader.cursor(self.id, stream)
+    }
+
+    /// The stream's name.
+    pub(crate) fn topic(&self, stream: StreamId) -> Result<Option<Topic>, Error> {
+        self.store.inner.reader.topic(stream)
+    }
+
+    /// What comes after `after`, but for what it has already.
+    pub(crate) fn read(
+        &self,
+        stream: StreamId,
+        after: Sequence,
+        max_messages: usize,
+        max_bytes: usize,
+    ) -> Result<(Vec<Message>, bool), Error> {
+        let now_ms = self.store.now_ms();
+        let reader = &self.store.inner.reader;
+        let Page { messages, more } =
+            reader.page(stream, after, max_messages, max_bytes, now_ms)?;
+        Ok((messages, more))
+    }
+
+    /// Writes down what became of deliveries.
+    pub(crate) fn settle(&self, ops: Vec<Op>) {
+        self.store.commit_lazily(ops);
+    }
+}

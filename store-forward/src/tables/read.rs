@@ -1,0 +1,159 @@
+//! Reading what has been committed, from any thread, while the writer goes on.
+
+use std::sync::Arc;
+
+use redb::{Database, ReadableDatabase, ReadableTable};
+
+use super::rows::{Cursor, Losses, MessageRow, StreamRow};
+use super::schema::{self, decode, state_row};
+use crate::consumer::Message;
+use crate::error::Error;
+use crate::ids::{ConsumerId, Sequence, StreamId};
+use crate::record::{ConsumerSpec, Topic};
+use crate::store::Row;
+
+/// A handle on the committed tables.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    database: Arc<Database>,
+}
+
+/// Part of a stream.
+pub(crate) struct Page {
+    pub(crate) messages: Vec<Message>,
+    /// Whether the stream has more behind.
+    pub(crate) more: bool,
+}
+
+/// A stream as it stands.
+pub(crate) struct StreamView {
+    pub(crate) id: StreamId,
+    pub(crate) topic: Topic,
+    pub(crate) next: Sequence,
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    pub(crate) losses: Losses,
+    /// Device time of the oldest message.
+    pub(crate) oldest_ms: Option<u64>,
+}
+
+impl Reader {
+    pub(super) fn new(database: Arc<Database>) -> Self {
+        Self { database }
+    }
+
+    pub(crate) fn state(
+        &self,
+        component: &str,
+        key: &str,
+        now_ms: u64,
+    ) -> Result<Option<Row>, Error> {
+        let table = self.database.begin_read()?.open_table(schema::STATE)?;
+        let Some(found) = table.get((component, key))? else { return Ok(None) };
+        let row = state_row(found.value())?;
+        Ok(row.is_live(now_ms).then(|| Row {
+            value: row.value.to_vec(),
+            etag: row.etag,
+            expires_in_ms: (row.expires_ms != 0).then(|| row.expires_ms - now_ms),
+        }))
+    }
+
+    /// At most `max_messages` and, but for the first, `max_bytes` from behind `after`.
+    pub(crate) fn page(
+        &self,
+        stream: StreamId,
+        after: Sequence,
+        max_messages: usize,
+        max_bytes: usize,
+        now_ms: u64,
+    ) -> Result<Page, Error> {
+        let table = self.database.begin_read()?.open_table(schema::MESSAGES)?;
+        let mut messages = Vec::new();
+        let mut bytes = 0;
+        for found in table.range((stream.0, after.next().0)..=(stream.0, u64::MAX))? {
+            let (key, row) = found?;
+            bytes += row.value().len();
+            if messages.len() == max_messages || (bytes > max_bytes && !messages.is_empty()) {
+                return Ok(Page { messages, more: true });
+            }
+            let row: MessageRow = decode("a message", row.value())?;
+            messages.push(row.into_message(Sequence(key.value().1), now_ms));
+        }
+        Ok(Page { messages, more: false })
+    }
+
+    pub(crate) fn topic(&self, stream: StreamId) -> Result<Option<Topic>, Error> {
+        let table = self.database.begin_read()?.open_table(schema::STREAMS)?;
+        let Some(found) = table.get(stream.0)? else { return Ok(None) };
+        Ok(Some(decode::<StreamRow>("a stream", found.value())?.topic))
+    }
+
+    pub(crate) fn cursor(&self, consumer: ConsumerId, stream: StreamId) -> Result<Cursor, Error> {
+        let table = self.database.begin_read()?.open_table(schema::CURSORS)?;
+        match table.get((consumer.0, stream.0))? {
+            Some(found) => decode("a cursor", found.value()),
+            None => Ok(Cursor::default()),
+        }
+    }
+
+    pub(crate) fn consumers(&self) -> Result<Vec<(ConsumerId, ConsumerSpec)>, Error> {
+        let table = self.database.begin_read()?.open_table(schema::CONSUMERS)?;
+        let rows = table.iter()?.map(|found| {
+            let (id, spec) = found?;
+            Ok((ConsumerId(id.value()), decode("a consumer", spec.value())?))
+        });
+        rows.collect()
+    }
+
+    pub(crate) fn streams(&self) -> Result<Vec<StreamView>, Error> {
+        let txn = self.database.begin_read()?;
+        let messages = txn.open_table(schema::MESSAGES)?;
+        let mut views = Vec::new();
+        for found in txn.open_table(schema::STREAMS)?.iter()? {
+            let (id, row) = found?;
+            let id = StreamId(id.value());
+            let row: StreamRow = decode("a stream", row.value())?;
+            let mut kept = messages.range((id.0, row.first.0)..=(id.0, u64::MAX))?;
+            let oldest = kept.next().transpose()?;
+            let oldest_ms = oldest
+                .map(|(_, row)| decode::<MessageRow>("a message", row.value()))
+                .transpose()?
+                .map(|row| row.born_ms);
+            let StreamRow { topic, next, messages, bytes, losses, .. } = row;
+            views.push(StreamView { id, topic, next, messages, bytes, losses, oldest_ms });
+        }
+        Ok(views)
+    }
+
+    /// The device time at which the first row or message expires.
+    pub(crate) fn next_expiry(&self) -> Result<Option<u64>, Error> {
+        let txn = self.database.begin_read()?;
+        let state = txn.open_table(schema::STATE_EXPIRY)?.first()?.map(|row| row.0.value().0);
+        let message = txn.open_table(schema::MESSAGE_EXPIRY)?.first()?.map(|row| row.0.value().0);
+        Ok([state, message].into_iter().flatten().min())
+    }
+
+    /// The device time at which the oldest message of these streams was published.
+    pub(crate) fn oldest_of(&self, streams: &[StreamId]) -> Result<Option<u64>, Error> {
+        let messages = self.database.begin_read()?.open_table(schema::MESSAGES)?;
+        let mut oldest = None;
+        for stream in streams {
+            let mut kept = messages.range((stream.0, 0)..=(stream.0, u64::MAX))?;
+            let Some(first) = kept.next() else { continue };
+            let row: MessageRow = decode("a message", first?.1.value())?;
+            oldest = Some(oldest.map_or(row.born_ms, |ms: u64| ms.min(row.born_ms)));
+        }
+        Ok(oldest)
+    }
+
+    /// Messages of a stream that a consumer has not.
+    pub(crate) fn backlog(&self, view: &StreamView, cursor: &Cursor) -> Result<u64, Error> {
+        let first_missing = cursor.done.next();
+        if first_missing >= view.next {
+            return Ok(0);
+        }
+        let beyond: u64 = cursor.ranges.iter().map(|(from, to)| to.0 - from.0 + 1).sum();
+        let span = view.next.0 - first_missing.0;
+        Ok(span.saturating_sub(beyond).min(view.messages))
+    }
+}
