@@ -1,0 +1,125 @@
+//! Dapr's `Subscription`, v1alpha1 and v2alpha1.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{close_dapr, scopes, unique_name};
+use crate::model::{Bulk, Resources, Rule, Subscription};
+use crate::reader::{Field, Fields};
+
+const DEFAULT_BULK_MESSAGES: usize = 100;
+/// Bounds the memory of one call.
+const MAX_BULK_MESSAGES: usize = 10_000;
+const DEFAULT_BULK_AWAIT_MS: u64 = 1_000;
+const MAX_BULK_AWAIT_MS: u64 = 3_600_000;
+
+/// Where events go.
+type Routes = (Vec<Rule>, Option<String>);
+
+pub(super) fn read_v1(document: &Fields<'_>, resources: &mut Resources) {
+    resources.subscriptions.extend(subscription(document, |spec| {
+        let route = spec.need("route", "route: /orders")?.text()?;
+        Some((Vec::new(), Some(route)))
+    }));
+}
+
+pub(super) fn read_v2(document: &Fields<'_>, resources: &mut Resources) {
+    resources.subscriptions.extend(subscription(document, |spec| {
+        routes(&spec.need("routes", "routes: {default: /orders}")?)
+    }));
+}
+
+fn subscription(
+    document: &Fields<'_>,
+    read_routes: impl Fn(&Fields<'_>) -> Option<Routes>,
+) -> Option<Subscription> {
+    let name = unique_name(document, "Subscription");
+    let scopes = scopes(document);
+    let spec = document.need("spec", "spec: {pubsubname: pubsub, topic: orders, ...}");
+    close_dapr(document, &[]);
+    let spec = spec?.fields()?;
+    let pubsub = spec.need("pubsubname", "pubsubname: pubsub").and_then(|name| name.text());
+    let topic = spec.need("topic", "topic: orders").and_then(|topic| topic.text());
+    let routes = read_routes(&spec);
+    let metadata = spec.read_or("metadata", BTreeMap::new(), |metadata| texts(&metadata));
+    let dead_letter_topic = spec.read("deadLetterTopic", |topic| topic.text());
+    let bulk = spec.read_or("bulkSubscribe", None, |field| bulk(&field));
+    spec.warn_of_others(&[]);
+    let (rules, default_route) = routes?;
+    Some(Subscription {
+        name: name?,
+        pubsub: pubsub?,
+        topic: topic?,
+        rules,
+        default_route,
+        metadata: metadata?,
+        dead_letter_topic: dead_letter_topic?,
+        bulk: bulk?,
+        scopes: scopes?,
+        origin: document.origin(),
+    })
+}
+
+/// The first match wins and an empty one always matches, so nothing after it is ever reached.
+fn routes(field: &Field<'_>) -> Option<Routes> {
+    let fields = field.fields()?;
+    let read = fields.read_or("rules", Vec::new(), |rules| {
+        rules.list(|item| rule(&item).map(|rule| (item, rule)))
+    });
+    let default = fields.read("default", |default| default.text());
+    fields.warn_of_others(&[]);
+    let (read, mut default) = (read?, default?);
+    let mut rules = Vec::new();
+    let mut catch_all = None;
+    for (item, rule) in read {
+        if catch_all.is_some() {
+            item.warn("never reached: a rule before it has an empty match");
+        } else if rule.matches.trim().is_empty() {
+            catch_all = Some(rule.path);
+        } else {
+            rules.push(rule);
+        }
+    }
+    if catch_all.is_some() {
+        if default.is_some() {
+            field.warn("the default is never reached: a rule has an empty match");
+        }
+        default = catch_all;
+    }
+    if rules.is_empty() && default.is_none() {
+        return field.refuse("has no route", "add default: /PATH, or rules");
+    }
+    Some((rules, default))
+}
+
+fn rule(field: &Field<'_>) -> Option<Rule> {
+    let fields = field.fields()?;
+    let matches = fields.read_or("match", String::new(), |matches| matches.any_text());
+    let path = fields.need("path", "path: /orders").and_then(|path| path.text());
+    fields.warn_of_others(&[]);
+    Some(Rule { matches: matches?, path: path? })
+}
+
+fn texts(field: &Field<'_>) -> Option<BTreeMap<String, String>> {
+    let entry = |(name, value): (&str, Field<'_>)| Some((name.to_owned(), value.any_text()?));
+    let entries: Vec<_> = field.fields()?.all().map(entry).collect();
+    entries.into_iter().collect()
+}
+
+fn bulk(field: &Field<'_>) -> Option<Option<Bulk>> {
+    let fields = field.fields()?;
+    let enabled = fields.read_or("enabled", false, |enabled| enabled.flag());
+    let messages = fields.read_or("maxMessagesCount", DEFAULT_BULK_MESSAGES, |count| {
+        count.number(1..=MAX_BULK_MESSAGES)
+    });
+    let milliseconds = fields.read_or("maxAwaitDurationMs", DEFAULT_BULK_AWAIT_MS, |duration| {
+        duration.number(0..=MAX_BULK_AWAIT_MS)
+    });
+    fields.warn_of_others(&[]);
+    let max_await = Duration::from_millis(milliseconds?);
+    let bulk = Bulk { max_messages: messages?, max_await };
+    Some(enabled?.then_some(bulk))
+}
+
+#[cfg(test)]
+mod tests;

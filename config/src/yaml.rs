@@ -1,0 +1,158 @@
+//! YAML text to a tree in which every value knows its line.
+//!
+//! Bounded: nesting, and memory after aliases are expanded. A document that can't be read is given
+//! up; the next one of the same file is read all the same.
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
+
+mod build;
+#[cfg(test)]
+mod tests;
+
+/// Levels of nesting; our deepest kind has 6.
+pub(crate) const MAX_DEPTH: usize = 32;
+
+/// Bytes that a file's tree may take, aliases expanded: what keeps a "billion laughs" small.
+const MAX_TREE_BYTES: usize = 8 << 20;
+
+/// A value and its line.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) line: usize,
+    pub(crate) value: Value,
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    /// Nothing, `~` or `null`.
+    Null,
+    /// Text as it was written; `quoted` tells `"5"` from `5`.
+    Scalar {
+        text: String,
+        quoted: bool,
+    },
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// One entry of a map.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) line: usize,
+    pub(crate) key: String,
+    pub(crate) value: Node,
+}
+
+/// Why a text, or a part of it, can't be read.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Fault {
+    pub(crate) line: usize,
+    pub(crate) problem: String,
+    pub(crate) remedy: String,
+}
+
+impl Fault {
+    fn new(line: usize, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { line, problem: problem.into(), remedy: remedy.into() }
+    }
+}
+
+/// Every document that can be read, and every fault. Empty documents are left out.
+pub(crate) fn read(text: &str) -> (Vec<Node>, Vec<Fault>) {
+    let (mut documents, mut faults) = (Vec::new(), Vec::new());
+    let mut budget = MAX_TREE_BYTES;
+    let mut stretch = Stretch { skipped: 0, text };
+    loop {
+        let mut builder = build::Builder::new(stretch.skipped, &mut budget);
+        let fault = builder.run(stretch);
+        let (built, duplicates) = builder.finish();
+        documents.extend(built);
+        faults.extend(duplicates);
+        let Some(fault) = fault else { break };
+        let next = stretch.next_document(fault.line);
+        if faults.last() != Some(&fault) {
+            faults.push(fault);
+        }
+        match next {
+            Some(next) => stretch = next,
+            None => break,
+        }
+    }
+    (documents, faults)
+}
+
+/// The rest of a text, and how many lines come before it.
+#[derive(Clone, Copy)]
+struct Stretch<'a> {
+    skipped: usize,
+    text: &'a str,
+}
+
+impl<'a> Stretch<'a> {
+    /// From the first `---` at a line or after it, but not from our own first line on: `---`
+    /// starts a document whatever came before it.
+    fn next_document(self, line: usize) -> Option<Self> {
+        let mut start = 0;
+        for (index, text) in self.text.split_inclusive('\n').enumerate() {
+            let here = self.skipped + index + 1;
+            if index > 0 && here >= line && is_marker(text) {
+                return Some(Self { skipped: here - 1, text: &self.text[start..] });
+            }
+            start += text.len();
+        }
+        None
+    }
+}
+
+/// Whether a line starts a document.
+fn is_marker(line: &str) -> bool {
+    let rest = line.strip_prefix("---");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+}
+
+impl build::Builder<'_> {
+    /// Feeds the parser's events to the tree until the end or the first fault.
+    fn run(&mut self, stretch: Stretch<'_>) -> Option<Fault> {
+        let mut parser = Parser::new_from_str(stretch.text);
+        while let Some(event) = parser.next_event() {
+            let taken = match event {
+                Ok((Event::StreamEnd, _)) => return None,
+                Ok((event, span)) => self.take(event, span.start.line()),
+                Err(error) => Err(syntax(&error, stretch)),
+            };
+            if let Err(fault) = taken {
+                return Some(fault);
+            }
+        }
+        None
+    }
+}
+
+/// The parser's error; tabs are named, because its message rarely does and they can't be seen.
+fn syntax(error: &ScanError, stretch: Stretch<'_>) -> Fault {
+    let line = error.marker().line().max(1);
+    let before = line.saturating_sub(2);
+    let around = stretch.text.lines().enumerate().skip(before).take(line + 1 - before);
+    for (index, text) in around {
+        let indented = text.trim_start_matches(' ').starts_with('\t');
+        if indented && !text.trim().is_empty() {
+            let line = stretch.skipped + index + 1;
+            return Fault::new(line, "a tab in the indentation", "indent with spaces");
+        }
+    }
+    Fault::new(
+        stretch.skipped + line,
+        format!("not valid YAML: {}", error.info().escape_debug()),
+        "check the indentation, the quotes and the colons on this line and the one before",
+    )
+}
+
+/// What plain text stands for.
+fn scalar(text: String, style: ScalarStyle) -> Value {
+    let plain = style == ScalarStyle::Plain;
+    if plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL") {
+        return Value::Null;
+    }
+    Value::Scalar { text, quoted: !plain }
+}

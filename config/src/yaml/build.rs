@@ -1,0 +1,212 @@
+//! Builds the tree from the parser's events, without recursion.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Tag};
+
+use super::{Entry, Fault, MAX_DEPTH, MAX_TREE_BYTES, Node, Value, scalar};
+
+/// Bytes that one value costs beside its text.
+const NODE_BYTES: usize = size_of::<Entry>();
+
+/// The documents of one stretch of text.
+pub(super) struct Builder<'a> {
+    /// Lines before the text that is parsed.
+    skipped: usize,
+    /// Bytes left for the file.
+    budget: &'a mut usize,
+    documents: Vec<Node>,
+    faults: Vec<Fault>,
+    /// The open lists and maps, outermost first.
+    open: Vec<Open>,
+    /// The anchors of this document, by the parser's number.
+    anchors: HashMap<usize, Tree>,
+}
+
+/// A finished value, with what is needed to bound its copies.
+#[derive(Clone)]
+struct Tree {
+    node: Node,
+    depth: usize,
+    bytes: usize,
+}
+
+/// A list or a map that isn't finished.
+struct Open {
+    line: usize,
+    anchor: usize,
+    depth: usize,
+    bytes: usize,
+    items: Items,
+}
+
+enum Items {
+    List(Vec<Node>),
+    Map { entries: Vec<Entry>, keys: HashMap<String, usize>, key: Option<(usize, String)> },
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(skipped: usize, budget: &'a mut usize) -> Self {
+        Self {
+            skipped,
+            budget,
+            documents: Vec::new(),
+            faults: Vec::new(),
+            open: Vec::new(),
+            anchors: HashMap::new(),
+        }
+    }
+
+    /// The finished documents, and faults that didn't stop the reading.
+    pub(super) fn finish(self) -> (Vec<Node>, Vec<Fault>) {
+        (self.documents, self.faults)
+    }
+
+    /// Takes one event of the parser.
+    pub(super) fn take(&mut self, event: Event<'_>, line: usize) -> Result<(), Fault> {
+        let line = line.max(1) + self.skipped;
+        match event {
+            Event::DocumentStart(_) => self.anchors.clear(),
+            Event::Scalar(text, style, anchor, tag) => {
+                check_tag(tag.as_deref(), line)?;
+                let bytes = NODE_BYTES + text.len();
+                let value = match tag {
+                    Some(tag) if tag.suffix == "str" => {
+                        Value::Scalar { text: text.into_owned(), quoted: true }
+                    }
+                    _ => scalar(text.into_owned(), style),
+                };
+                self.spend(bytes, line)?;
+                self.place(Tree { node: Node { line, value }, depth: 0, bytes }, anchor)?;
+            }
+            Event::SequenceStart(anchor, tag) => {
+                check_tag(tag.as_deref(), line)?;
+                self.enter(line, anchor, Items::List(Vec::new()))?;
+            }
+            Event::MappingStart(anchor, tag) => {
+                check_tag(tag.as_deref(), line)?;
+                let (entries, keys) = (Vec::new(), HashMap::new());
+                self.enter(line, anchor, Items::Map { entries, keys, key: None })?;
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.leave()?,
+            Event::Alias(anchor) => self.alias(anchor, line)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, line: usize, anchor: usize, items: Items) -> Result<(), Fault> {
+        self.check_depth(0, line)?;
+        self.spend(NODE_BYTES, line)?;
+        self.open.push(Open { line, anchor, depth: 0, bytes: NODE_BYTES, items });
+        Ok(())
+    }
+
+    fn leave(&mut self) -> Result<(), Fault> {
+        let Some(open) = self.open.pop() else { return Ok(()) };
+        let value = match open.items {
+            Items::List(items) => Value::List(items),
+            Items::Map { entries, .. } => Value::Map(entries),
+        };
+        let node = Node { line: open.line, value };
+        self.place(Tree { node, depth: open.depth + 1, bytes: open.bytes }, open.anchor)
+    }
+
+    /// An alias is a copy of what its anchor holds, and is paid for as such.
+    fn alias(&mut self, anchor: usize, line: usize) -> Result<(), Fault> {
+        let (depth, bytes) = match self.anchors.get(&anchor) {
+            Some(tree) => (tree.depth, tree.bytes),
+            None => {
+                let problem = "an alias of an anchor that isn't finished, or of another document";
+                return Err(Fault::new(line, problem, "write the value out"));
+            }
+        };
+        self.check_depth(depth, line)?;
+        self.spend(bytes, line)?;
+        let Some(mut tree) = self.anchors.get(&anchor).cloned() else { return Ok(()) };
+        tree.node.line = line;
+        self.place(tree, 0)
+    }
+
+    /// Puts a finished value where it belongs.
+    fn place(&mut self, tree: Tree, anchor: usize) -> Result<(), Fault> {
+        if anchor > 0 {
+            self.spend(tree.bytes, tree.node.line)?;
+            self.anchors.insert(anchor, tree.clone());
+        }
+        let Some(open) = self.open.last_mut() else {
+            if tree.node.value != Value::Null {
+                self.documents.push(tree.node);
+            }
+            return Ok(());
+        };
+        open.depth = open.depth.max(tree.depth);
+        open.bytes += tree.bytes;
+        match &mut open.items {
+            Items::List(items) => items.push(tree.node),
+            Items::Map { entries, keys, key } => match key.take() {
+                None => *key = Some((tree.node.line, key_text(tree.node)?)),
+                Some((line, key)) => match keys.get(&key) {
+                    Some(first) => self.faults.push(duplicate(line, &key, *first)),
+                    None => {
+                        keys.insert(key.clone(), line);
+                        entries.push(Entry { line, key, value: tree.node });
+                    }
+                },
+            },
+        }
+        Ok(())
+    }
+
+    fn check_depth(&self, below: usize, line: usize) -> Result<(), Fault> {
+        if self.open.len() + below < MAX_DEPTH {
+            return Ok(());
+        }
+        let problem = format!("nested deeper than {MAX_DEPTH} levels");
+        Err(Fault::new(line, problem, "check the brackets and the indentation"))
+    }
+
+    fn spend(&mut self, bytes: usize, line: usize) -> Result<(), Fault> {
+        match self.budget.checked_sub(bytes) {
+            Some(left) => *self.budget = left,
+            None => {
+                let limit = MAX_TREE_BYTES >> 20;
+                let problem = format!("the file's values take more than {limit} MiB of memory");
+                return Err(Fault::new(line, problem, "use fewer aliases, or split the file"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_tag(tag: Option<&Tag>, line: usize) -> Result<(), Fault> {
+    const KNOWN: [&str; 7] = ["str", "int", "float", "bool", "null", "map", "seq"];
+    match tag {
+        Some(tag) if !(tag.is_yaml_core_schema() && KNOWN.contains(&tag.suffix.as_str())) => {
+            Err(Fault::new(line, format!("the tag {tag} is not supported"), "leave the tag out"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Keys are text; `<<` would merge another map silently if it were taken as text.
+fn key_text(node: Node) -> Result<String, Fault> {
+    match node.value {
+        Value::Scalar { text, quoted: false } if text == "<<" => Err(Fault::new(
+            node.line,
+            "merge keys (<<) are not supported",
+            "write the fields out, or use an alias for the whole value",
+        )),
+        Value::Scalar { text, .. } => Ok(text),
+        Value::Null => Err(Fault::new(node.line, "an empty key", "write the field's name")),
+        Value::List(_) | Value::Map(_) => {
+            let remedy = "write a name before the colon, and text with { or [ in quotes";
+            Err(Fault::new(node.line, "a key that is a list or a map", remedy))
+        }
+    }
+}
+
+fn duplicate(line: usize, key: &str, first: usize) -> Fault {
+    let problem = format!("the key {key:?} is written twice; it is on line {first} too");
+    Fault::new(line, problem, "remove one of them")
+}
