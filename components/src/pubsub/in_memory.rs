@@ -1,0 +1,18 @@
+//! `pubsub.in-memory`: topics that are gone with the process.
+
+use super::redb::{OnStore, limits};
+use crate::registry::{BuildPubSub, Context};
+
+/// The type's name.
+pub(crate) const KIND: &str = "pubsub.in-memory";
+
+/// On a store of its own in memory. `maxBytes` bounds all of it, not one topic.
+pub(crate) fn build(mut context: Context) -> BuildPubSub {
+    Box::pin(async move {
+        let store = context.open_in_memory()?;
+        let Context { name, mut metadata, .. } = context;
+        let limits = limits(&mut metadata);
+        metadata.finish()?;
+        OnStore::open(name, store, limits).await
+    })
+}

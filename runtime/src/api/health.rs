@@ -1,0 +1,76 @@
+//! `/v1.0/healthz`: whether the app may call us, and whether all is up.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+
+use super::ApiState;
+use super::error::ApiError;
+use super::request::Query;
+
+/// How far the start of an app's side has come.
+#[derive(Debug, Default)]
+pub struct Health {
+    outbound: AtomicBool,
+    ready: AtomicBool,
+}
+
+impl Health {
+    /// The API serves; the app may call us.
+    pub fn set_outbound_ready(&self, ready: bool) {
+        self.outbound.store(ready, Ordering::Release);
+    }
+
+    /// The app is there, and its subscriptions run.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    /// Whether the app may call us.
+    #[must_use]
+    pub fn is_outbound_ready(&self) -> bool {
+        self.outbound.load(Ordering::Acquire)
+    }
+
+    /// Whether all is up.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.is_outbound_ready() && self.ready.load(Ordering::Acquire)
+    }
+}
+
+pub(super) fn routes() -> Router<ApiState> {
+    Router::new()
+        .route("/v1.0/healthz", get(healthz))
+        .route("/v1.0/healthz/outbound", get(outbound))
+}
+
+async fn healthz(State(api): State<ApiState>, query: Query) -> Result<StatusCode, ApiError> {
+    if !api.health.is_ready() {
+        let waits_for = if api.health.is_outbound_ready() { "app" } else { "api" };
+        let message = format!("dapr is not ready: [{waits_for}]");
+        return Err(unhealthy("ERR_HEALTH_NOT_READY", message));
+    }
+    match query.get("appid") {
+        Some(asked) if asked != &*api.app_id => {
+            Err(unhealthy("ERR_HEALTH_APPID_NOT_MATCH", "dapr app-id does not match".to_owned()))
+        }
+        _ => Ok(StatusCode::NO_CONTENT),
+    }
+}
+
+async fn outbound(State(api): State<ApiState>) -> Result<StatusCode, ApiError> {
+    if api.health.is_outbound_ready() {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        let message = "dapr outbound is not ready".to_owned();
+        Err(unhealthy("ERR_OUTBOUND_HEALTH_NOT_READY", message))
+    }
+}
+
+fn unhealthy(code: &'static str, message: String) -> ApiError {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code, message)
+}

@@ -1,0 +1,201 @@
+#![allow(clippy::unwrap_used)]
+
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use serde_json::Value;
+use tower_service::Service;
+
+use super::*;
+use crate::pubsub::Entry;
+use crate::pubsub::scope::TopicScopes;
+use crate::pubsub::tests::{FakePubSub, block, entry};
+
+struct Api {
+    component: Arc<FakePubSub>,
+    entry: Entry,
+}
+
+impl Api {
+    fn new() -> Self {
+        Self::with(FakePubSub::default())
+    }
+
+    fn with(component: FakePubSub) -> Self {
+        let component = Arc::new(component);
+        Self { entry: entry(component.clone()), component }
+    }
+
+    async fn call(&self, request: Request<Body>) -> (StatusCode, Value) {
+        self.call_block(block(self.entry.clone()), request).await
+    }
+
+    async fn call_block(&self, block: PubSubBlock, request: Request<Body>) -> (StatusCode, Value) {
+        let publisher = Publisher { block: Arc::new(block), app_id: "app".into() };
+        let mut router: Router = routes::<Publisher>().with_state(publisher);
+        let response = router.call(request).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    fn published(&self) -> Vec<Vec<(String, NewMessage)>> {
+        self.component.published.lock().unwrap().clone()
+    }
+}
+
+fn request(path: &str, body: &str) -> Request<Body> {
+    Request::post(path)
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_owned()))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_publish_is_stored_and_answered_with_204() {
+    let api = Api::new();
+    let (status, _) =
+        api.call(request("/v1.0/publish/pubsub/a/b%20c?metadata.priority=3", "{}")).await;
+    assert_eq!(status, 204);
+    let published = api.published();
+    let (topic, message) = &published[0][0];
+    assert_eq!((topic.as_str(), message.priority), ("a/b c", 3));
+    assert_eq!(message.content_type.as_deref(), Some("application/json"));
+}
+
+#[tokio::test]
+async fn put_is_as_good_as_post() {
+    let api = Api::new();
+    let put = Request::put("/v1.0/publish/pubsub/t").body(Body::from("x")).unwrap();
+    assert_eq!(api.call(put).await.0, 204);
+    assert_eq!(api.published().len(), 1);
+}
+
+#[tokio::test]
+async fn errors_are_worded_as_dapr_words_them() {
+    let api = Api::new();
+    let (status, body) = api.call(request("/v1.0/publish/nope/t", "{}")).await;
+    assert_eq!(status, 404);
+    assert_eq!(
+        body,
+        json!({
+            "errorCode": "ERR_PUBSUB_NOT_FOUND", "message": "pubsub nope is not found",
+            "details": [{
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo", "domain": "dapr.io",
+                "metadata": {}, "reason": "DAPR_PUBSUB_NOT_FOUND",
+            }],
+        })
+    );
+    let (status, body) = api.call(request("/v1.0/publish/pubsub/", "{}")).await;
+    assert_eq!((status.as_u16(), &body["errorCode"]), (404, &json!("ERR_TOPIC_NAME_EMPTY")));
+    assert_eq!(body["message"], json!("topic is empty in pubsub pubsub"));
+    assert_eq!(body["details"][0]["resource_name"], json!("pubsub"));
+
+    let (status, body) =
+        api.call_block(PubSubBlock::default(), request("/v1.0/publish/p/t", "")).await;
+    assert_eq!((status.as_u16(), &body["errorCode"]), (400, &json!("ERR_PUBSUB_NOT_CONFIGURED")));
+}
+
+#[tokio::test]
+async fn a_topic_out_of_scope_is_forbidden() {
+    let mut api = Api::new();
+    api.entry.topics =
+        TopicScopes::parse(|name| (name == "publishingScopes").then(|| "app=other".to_owned()));
+    let (status, body) = api.call(request("/v1.0/publish/pubsub/t", "{}")).await;
+    assert_eq!((status.as_u16(), &body["errorCode"]), (403, &json!("ERR_PUBSUB_FORBIDDEN")));
+    assert_eq!(body["message"], json!("topic t is not allowed for app id app"));
+}
+
+#[tokio::test]
+async fn a_topic_that_is_too_long_is_refused_with_the_limit() {
+    let path = format!("/v1.0/publish/pubsub/{}", "x".repeat(21));
+    let (status, body) = Api::new().call(request(&path, "{}")).await;
+    assert_eq!(status, 400);
+    assert!(body["message"].as_str().unwrap().contains("the limit of pubsub pubsub is 20"));
+}
+
+#[tokio::test]
+async fn bad_metadata_and_events_are_refused() {
+    let api = Api::new();
+    let (status, body) =
+        api.call(request("/v1.0/publish/pubsub/t?metadata.rawPayload=yes", "{}")).await;
+    assert_eq!((status.as_u16(), &body["errorCode"]), (400, &json!("ERR_PUBSUB_REQUEST_METADATA")));
+    let event = Request::post("/v1.0/publish/pubsub/t")
+        .header("content-type", "application/cloudevents+json")
+        .body(Body::from("[]"))
+        .unwrap();
+    let (status, body) = api.call(event).await;
+    assert_eq!((status.as_u16(), &body["errorCode"]), (500, &json!("ERR_PUBSUB_CLOUD_EVENTS_SER")));
+    assert!(api.published().is_empty());
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_store_tells_full_from_broken() {
+    for (refusal, expected) in
+        [(Refusal::Full, 507), (Refusal::TooLarge, 413), (Refusal::Other, 500)]
+    {
+        let api = Api::with(FakePubSub { refusal: Some(refusal), ..FakePubSub::default() });
+        let (status, body) = api.call(request("/v1.0/publish/pubsub/t", "{}")).await;
+        assert_eq!(status.as_u16(), expected);
+        assert_eq!(body["errorCode"], json!("ERR_PUBSUB_PUBLISH_MESSAGE"));
+        let message = body["message"].as_str().unwrap();
+        assert!(message.starts_with("error when publishing to topic t in pubsub pubsub: "));
+    }
+}
+
+#[tokio::test]
+async fn a_bulk_is_one_record_of_all_its_entries() {
+    let api = Api::new();
+    let body = r#"[{"entryId":"1","event":{"n":1.10},"contentType":"application/json"},
+        {"entryId":"2","event":"AP8=","contentType":"application/octet-stream","metadata":{"ttlInSeconds":"1"}},
+        {"entryId":"3","event":"a\"b","contentType":"text/plain"}]"#;
+    for path in ["/v1.0/publish/bulk/pubsub/t", "/v1.0-alpha1/publish/bulk/pubsub/t"] {
+        assert_eq!(api.call(request(path, body)).await.0, 204);
+    }
+    let published = api.published();
+    assert_eq!(published.len(), 2);
+    let data: Vec<&[u8]> = published[0].iter().map(|(_, m)| m.data.as_slice()).collect();
+    assert_eq!(data, [br#"{"n":1.10}"#.as_slice(), &[0, 255], b"a\"b"]);
+    assert_eq!(published[0][1].1.ttl_ms, Some(1000));
+}
+
+#[tokio::test]
+async fn a_bulk_names_the_entries_that_failed_and_publishes_the_others() {
+    let api = Api::new();
+    let body = r#"[{"entryId":"1","event":1,"contentType":"application/json"},
+        {"entryId":"2","event":1,"contentType":"application/json","metadata":{"priority":"9"}}]"#;
+    let (status, body) = api.call(request("/v1.0/publish/bulk/pubsub/t", body)).await;
+    assert_eq!(status, 500);
+    assert_eq!(body["errorCode"], json!("ERR_PUBSUB_PUBLISH_MESSAGE"));
+    assert_eq!(body["failedEntries"].as_array().unwrap().len(), 1);
+    assert_eq!(body["failedEntries"][0]["entryId"], json!("2"));
+    assert_eq!(api.published()[0].len(), 1);
+}
+
+#[tokio::test]
+async fn a_bulk_that_the_store_refuses_fails_as_a_whole() {
+    let api = Api::with(FakePubSub { refusal: Some(Refusal::Full), ..FakePubSub::default() });
+    let body = r#"[{"entryId":"1","event":1,"contentType":"application/json"}]"#;
+    let (status, body) = api.call(request("/v1.0/publish/bulk/pubsub/t", body)).await;
+    assert_eq!((status.as_u16(), &body["failedEntries"][0]["entryId"]), (507, &json!("1")));
+}
+
+#[tokio::test]
+async fn a_bulk_that_cannot_be_read_is_refused_before_anything_is_published() {
+    for (body, reason) in [
+        ("{}", "DAPR_PUBSUB_UNMARSHAL_EVENTS"),
+        (r#"[{"event":1,"contentType":"application/json"}]"#, "DAPR_PUBSUB_MARSHAL_EVENTS"),
+        (
+            r#"[{"entryId":"1","event":1,"contentType":"application/json"},
+                {"entryId":"1","event":1,"contentType":"application/json"}]"#,
+            "DAPR_PUBSUB_MARSHAL_EVENTS",
+        ),
+        (r#"[{"entryId":"1","event":1,"contentType":"text/plain"}]"#, "DAPR_PUBSUB_MARSHAL_EVENTS"),
+        (r#"[{"entryId":"1","event":"x"}]"#, "DAPR_PUBSUB_MARSHAL_EVENTS"),
+    ] {
+        let api = Api::new();
+        let (status, answer) = api.call(request("/v1.0/publish/bulk/pubsub/t", body)).await;
+        assert_eq!((status.as_u16(), &answer["errorCode"]), (400, &json!("ERR_PUBSUB_EVENTS_SER")));
+        assert_eq!(answer["details"][1]["reason"], json!(reason), "{body}");
+        assert!(api.published().is_empty());
+    }
+}

@@ -1,0 +1,275 @@
+#![allow(clippy::unwrap_used)]
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::extract::{Request as AxumRequest, State};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+
+use super::*;
+use crate::pubsub::subscriptions::Subscription;
+
+/// What an app was asked.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+type Answers = Arc<Mutex<VecDeque<(u16, String)>>>;
+
+/// An app on loopback that tells what it is asked, and answers as told; then with an empty 200, and
+/// with 404 when asked for subscriptions.
+pub(crate) struct FakeApp {
+    pub(crate) port: u16,
+    pub(crate) asked: mpsc::UnboundedReceiver<Asked>,
+    answers: Answers,
+}
+
+impl FakeApp {
+    pub(crate) async fn start() -> Self {
+        Self::start_at(0).await
+    }
+
+    pub(crate) async fn start_at(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (tell, asked) = mpsc::unbounded_channel();
+        let answers = Answers::default();
+        let router = Router::new().fallback(answer).with_state((tell, answers.clone()));
+        tokio::spawn(async { axum::serve(listener, router).await });
+        Self { port, asked, answers }
+    }
+
+    pub(crate) fn will_answer(&self, status: u16, body: &str) {
+        self.answers.lock().unwrap().push_back((status, body.to_owned()));
+    }
+
+    pub(crate) fn channel(&self) -> AppChannel {
+        channel(self.port)
+    }
+}
+
+async fn answer(
+    State((tell, answers)): State<(mpsc::UnboundedSender<Asked>, Answers)>,
+    request: AxumRequest,
+) -> (StatusCode, String) {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 32 << 20).await.unwrap();
+    let path = parts.uri.path().to_owned();
+    let default = if path == "/dapr/subscribe" { 404 } else { 200 };
+    let _ = tell.send(Asked { method: parts.method, path, headers: parts.headers, body });
+    let (status, body) = answers.lock().unwrap().pop_front().unwrap_or((default, String::new()));
+    (StatusCode::from_u16(status).unwrap(), body)
+}
+
+pub(crate) fn options(port: u16) -> ChannelOptions {
+    ChannelOptions {
+        app_id: "app".into(),
+        address: "127.0.0.1".into(),
+        port,
+        token: None,
+        timeout: DEFAULT_TIMEOUT,
+        probed: false,
+    }
+}
+
+pub(crate) fn channel(port: u16) -> AppChannel {
+    AppChannel::new(options(port)).unwrap()
+}
+
+/// A port that nothing listens at.
+pub(crate) async fn closed_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// A port where each connection is closed after a part of the request was read.
+pub(crate) async fn hanging_up() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let _ = connection.read(&mut [0; 16]).await;
+        }
+    });
+    port
+}
+
+/// A port where connections are accepted and never answered.
+pub(crate) async fn silent() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((connection, _)) = listener.accept().await {
+            kept.push(connection);
+        }
+    });
+    port
+}
+
+struct Recorder(mpsc::UnboundedSender<Vec<Subscription>>);
+
+#[async_trait]
+impl Subscriber for Recorder {
+    async fn answered(&self, subscriptions: Vec<Subscription>) {
+        let _ = self.0.send(subscriptions);
+    }
+
+    async fn stop(&self) {}
+}
+
+/// Serves a channel in the background; dropping the sender ends it.
+fn serve_in_background(
+    channel: Arc<AppChannel>,
+    check: Option<HealthCheck>,
+) -> (mpsc::UnboundedReceiver<Vec<Subscription>>, oneshot::Sender<()>) {
+    let (tell, answered) = mpsc::unbounded_channel();
+    let (end, ended) = oneshot::channel();
+    tokio::spawn(async move {
+        let shutdown = async {
+            let _: Result<(), _> = ended.await;
+        };
+        serve(&channel, check.as_ref(), &Recorder(tell), shutdown).await;
+    });
+    (answered, end)
+}
+
+const ONE: &str = r#"[{"pubsubname":"p","topic":"t","route":"/r"}]"#;
+
+#[tokio::test]
+async fn a_call_carries_method_path_headers_token_and_body() {
+    let mut app = FakeApp::start().await;
+    app.will_answer(201, "made");
+    let token = Some("secret".to_owned());
+    let channel = AppChannel::new(ChannelOptions { token, ..options(app.port) }).unwrap();
+    let header = (http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    let answer =
+        channel.call(Method::PUT, "/a/b?c=d", &[header], Bytes::from_static(b"x")).await.unwrap();
+    assert_eq!((answer.status, answer.body.as_ref()), (StatusCode::CREATED, &b"made"[..]));
+    let asked = app.asked.recv().await.unwrap();
+    assert_eq!((asked.method, asked.path.as_str()), (Method::PUT, "/a/b"));
+    assert_eq!(asked.headers["dapr-api-token"], "secret");
+    assert_eq!(asked.headers["content-type"], "text/plain");
+    assert_eq!(asked.body.as_ref(), b"x");
+}
+
+#[tokio::test]
+async fn a_refused_or_closed_connection_is_unreachable_and_the_app_counts_as_gone() {
+    for port in [closed_port().await, hanging_up().await] {
+        let channel = channel(port);
+        channel.set_listening();
+        let error = channel.call(Method::GET, "/", &[], Bytes::new()).await.unwrap_err();
+        assert!(matches!(error, CallError::Unreachable(_)), "{error:?}");
+        assert!(!channel.state().listening);
+    }
+}
+
+#[tokio::test]
+async fn an_app_that_stays_silent_times_out() {
+    let timeout = Duration::from_millis(20);
+    let options = ChannelOptions { timeout, ..options(silent().await) };
+    let channel = AppChannel::new(options).unwrap();
+    let error = channel.call(Method::GET, "/", &[], Bytes::new()).await.unwrap_err();
+    assert_eq!(error, CallError::TimedOut(timeout));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_long_is_refused() {
+    let app = FakeApp::start().await;
+    app.will_answer(200, &"x".repeat(MAX_ANSWER_BYTES + 1));
+    let error = app.channel().call(Method::GET, "/", &[], Bytes::new()).await.unwrap_err();
+    assert_eq!(error, CallError::TooLong);
+}
+
+#[test]
+fn options_that_cannot_be_used_are_refused_without_telling_the_token() {
+    let refused = AppChannel::new(ChannelOptions { address: "a b".into(), ..options(1) });
+    assert!(matches!(refused, Err(ChannelOptionsError::Address { .. })));
+    let token = Some("secret\n".to_owned());
+    let refused = AppChannel::new(ChannelOptions { token, ..options(1) }).unwrap_err();
+    assert!(!refused.to_string().contains("secret"));
+    assert!(AppChannel::new(ChannelOptions { address: "::1".into(), ..options(1) }).is_ok());
+}
+
+#[tokio::test]
+async fn an_app_that_comes_late_is_waited_for_and_asked() {
+    let port = closed_port().await;
+    let channel = Arc::new(channel(port));
+    let (mut answered, _end) = serve_in_background(channel.clone(), None);
+    let mut app = FakeApp::start_at(port).await;
+    app.will_answer(200, ONE);
+    assert_eq!(answered.recv().await.unwrap()[0].topic, "t");
+    channel.wait_until(AppState::takes_messages).await;
+    assert_eq!(app.asked.recv().await.unwrap().path, "/dapr/subscribe");
+}
+
+#[tokio::test]
+async fn an_app_without_the_route_subscribes_to_nothing() {
+    let app = FakeApp::start().await;
+    app.will_answer(404, "");
+    let channel = Arc::new(app.channel());
+    let (mut answered, _end) = serve_in_background(channel.clone(), None);
+    assert_eq!(answered.recv().await.unwrap(), Vec::new());
+    channel.wait_until(AppState::takes_messages).await;
+}
+
+#[tokio::test]
+async fn an_app_that_answers_with_errors_is_asked_again() {
+    let app = FakeApp::start().await;
+    app.will_answer(500, "");
+    app.will_answer(200, "not json");
+    app.will_answer(200, ONE);
+    let (mut answered, _end) = serve_in_background(Arc::new(app.channel()), None);
+    assert_eq!(answered.recv().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_app_that_was_gone_is_asked_again() {
+    let app = FakeApp::start().await;
+    app.will_answer(200, ONE);
+    app.will_answer(404, "");
+    let channel = Arc::new(app.channel());
+    let (mut answered, _end) = serve_in_background(channel.clone(), None);
+    assert_eq!(answered.recv().await.unwrap().len(), 1);
+    channel.wait_until(AppState::takes_messages).await;
+    channel.lost("a call failed");
+    assert_eq!(answered.recv().await.unwrap().len(), 0);
+    channel.wait_until(AppState::takes_messages).await;
+}
+
+#[tokio::test]
+async fn a_probed_app_takes_messages_only_while_it_is_healthy() {
+    let mut app = FakeApp::start().await;
+    app.will_answer(503, "");
+    let probed = ChannelOptions { probed: true, ..options(app.port) };
+    let channel = Arc::new(AppChannel::new(probed).unwrap());
+    let check = HealthCheck {
+        interval: Duration::from_millis(5),
+        timeout: Duration::from_secs(10),
+        threshold: 1,
+        ..HealthCheck::default()
+    };
+    let (mut answered, _end) = serve_in_background(channel.clone(), Some(check));
+    assert_eq!(app.asked.recv().await.unwrap().path, "/healthz");
+    answered.recv().await.unwrap();
+    channel.wait_until(AppState::takes_messages).await;
+    app.will_answer(503, "");
+    // Unhealthy for one probe: it is asked again, and takes messages again.
+    answered.recv().await.unwrap();
+    channel.wait_until(AppState::takes_messages).await;
+}
+
+#[tokio::test]
+async fn shutdown_ends_the_watch_even_if_the_app_never_came() {
+    let channel = channel(closed_port().await);
+    let (tell, _answered) = mpsc::unbounded_channel();
+    serve(&channel, None, &Recorder(tell), std::future::ready(())).await;
+}

@@ -1,0 +1,5 @@
+//! The building blocks as one app sees them.
+
+pub mod state;
+
+pub use state::StateStores;

@@ -1,0 +1,33 @@
+//! The process `pannier`: Dapr's API over the store, the apps, the ways out.
+//!
+//! | module | one sentence |
+//! | --- | --- |
+//! | [`cli`] | the command line, with daprd's names |
+//! | [`settings`] | flags and files together |
+//! | [`wiring`] | who owns what, from start to drain |
+//! | [`load`] | from `Component` resources to building blocks |
+//! | [`api`] | the HTTP API of one app |
+//! | [`blocks`] | the building blocks as one app sees them |
+//! | [`pubsub`] | publishing, and each app's subscriptions |
+//! | [`app`] | the channel back to an app |
+//! | [`uplink`] | the way out to an MQTT broker |
+//! | [`tls`] | TLS by rustls, from files that may be renewed |
+//! | [`control`] | the socket that `pannier status` asks |
+//! | [`report`] | `pannier status` for people |
+//! | [`metrics`] | `/metrics` |
+//! | [`logs`] | what is logged and how |
+
+pub mod api;
+pub mod app;
+pub mod blocks;
+pub mod cli;
+pub mod control;
+pub mod load;
+pub mod logs;
+pub mod metrics;
+pub mod pubsub;
+pub mod report;
+pub mod settings;
+pub mod tls;
+pub mod uplink;
+pub mod wiring;

@@ -1,0 +1,217 @@
+//! Runs the subscriptions of one app: a consumer for each, changed as the app's answer changes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use components::pubsub::SubscribeSpec;
+use store_forward::backoff::Backoff;
+use store_forward::clock::Clock;
+use store_forward::consumer;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
+
+use super::deliver::{self, AppSink};
+use super::route::{RouteError, Routes};
+use super::scope::Operation;
+use super::subscriptions::{self, SettingError, Subscription, consumer_name};
+use super::{Entry, PubSubBlock};
+use crate::app::AppChannel;
+use crate::app::start::Subscriber;
+
+/// The subscriptions of one app.
+pub struct Subscriptions {
+    channel: Arc<AppChannel>,
+    block: Arc<PubSubBlock>,
+    declared: Vec<config::model::Subscription>,
+    clock: Arc<dyn Clock>,
+    permits: Option<Arc<Semaphore>>,
+    /// By the consumer's name. Held while the list changes, so that changes don't mix.
+    running: tokio::sync::Mutex<BTreeMap<String, Running>>,
+    active: Mutex<Vec<Subscription>>,
+}
+
+struct Running {
+    subscription: Subscription,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+/// Why a subscription can't be run.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("there is no pub/sub component {pubsub:?} for app {app_id}: add it, or its scopes")]
+    NoComponent { pubsub: String, app_id: String },
+    #[error(
+        "subscription to topic '{topic}' on pubsub '{pubsub}' is not allowed: see the component's subscriptionScopes, allowedTopics and protectedTopics"
+    )]
+    Forbidden { pubsub: String, topic: String },
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+}
+
+impl Subscriptions {
+    /// Nothing runs until the app has answered. `max_concurrency` bounds the app's calls in flight
+    /// over all its subscriptions.
+    #[must_use]
+    pub fn new(
+        channel: Arc<AppChannel>,
+        block: Arc<PubSubBlock>,
+        declared: Vec<config::model::Subscription>,
+        clock: Arc<dyn Clock>,
+        max_concurrency: Option<usize>,
+    ) -> Self {
+        let permits = max_concurrency
+            .map(|permits| Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS))));
+        let (running, active) = (tokio::sync::Mutex::default(), Mutex::default());
+        Self { channel, block, declared, clock, permits, running, active }
+    }
+
+    /// What runs now.
+    #[must_use]
+    pub fn active(&self) -> Vec<Subscription> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn start(&self, subscription: &Subscription) -> Result<Running, StartError> {
+        let app_id = self.channel.app_id();
+        let Subscription { pubsub, topic, .. } = subscription;
+        let Some(entry) = self.block.entry(app_id, pubsub) else {
+            let (pubsub, app_id) = (pubsub.clone(), app_id.to_owned());
+            return Err(StartError::NoComponent { pubsub, app_id });
+        };
+        if !entry.topics.allows(Operation::Subscribe, app_id, topic) {
+            return Err(StartError::Forbidden { pubsub: pubsub.clone(), topic: topic.clone() });
+        }
+        let sink = self.sink(subscription, entry)?;
+        let spec = SubscribeSpec {
+            name: consumer_name(app_id, pubsub, topic),
+            topic: topic.clone(),
+            dead_letter: subscription.dead_letter_topic.clone(),
+        };
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(run(entry.clone(), spec, sink, stopped));
+        Ok(Running { subscription: subscription.clone(), stop: Some(stop), task })
+    }
+
+    fn sink(&self, subscription: &Subscription, entry: &Entry) -> Result<AppSink, StartError> {
+        let Subscription { rules, default_route, .. } = subscription;
+        let routes = Routes::compile(&subscription.name(), rules, default_route.as_deref())?;
+        Ok(AppSink {
+            channel: self.channel.clone(),
+            settings: subscription.settings()?,
+            subscription: subscription.clone(),
+            routes,
+            identity: entry.identity.clone(),
+            clock: self.clock.clone(),
+            permits: self.permits.clone(),
+        })
+    }
+
+    /// Stops what is no longer wanted, starts what is new.
+    async fn change(&self, wanted: &[Subscription]) {
+        let app_id = self.channel.app_id();
+        let mut running = self.running.lock().await;
+        stop(&mut running, |running| !wanted.contains(&running.subscription)).await;
+        for subscription in wanted {
+            let name = consumer_name(app_id, &subscription.pubsub, &subscription.topic);
+            if running.contains_key(&name) {
+                continue;
+            }
+            match self.start(subscription) {
+                Ok(started) => {
+                    running.insert(name, started);
+                }
+                Err(error) => {
+                    let subscription = subscription.name();
+                    tracing::error!(app_id, subscription, %error, "a subscription can't be used");
+                }
+            }
+        }
+        let active = running.values().map(|running| running.subscription.clone()).collect();
+        *self.active.lock().unwrap_or_else(PoisonError::into_inner) = active;
+    }
+
+    /// Consumers from former times that neither the app nor a resource names any more: what they
+    /// alone were kept for goes. One that can't be run for an error in it keeps its messages.
+    async fn forget_stale(&self, wanted: &[Subscription]) {
+        let app_id = self.channel.app_id();
+        for (pubsub, entry) in self.block.entries() {
+            let consumers = entry.component.consumers();
+            for consumer in subscriptions::stale(app_id, pubsub, &consumers, wanted) {
+                match entry.component.unsubscribe(consumer).await {
+                    Ok(()) => tracing::info!(
+                        app_id,
+                        consumer,
+                        "the app no longer subscribes, the messages kept for it are released"
+                    ),
+                    Err(error) => tracing::warn!(
+                        app_id,
+                        consumer,
+                        %error,
+                        "a former subscription can't be forgotten, trying again at the next start"
+                    ),
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Subscriber for Subscriptions {
+    async fn answered(&self, programmatic: Vec<Subscription>) {
+        let wanted = subscriptions::merge(self.channel.app_id(), &self.declared, programmatic);
+        self.change(&wanted).await;
+        self.forget_stale(&wanted).await;
+    }
+
+    async fn stop(&self) {
+        let mut running = self.running.lock().await;
+        stop(&mut running, |_| true).await;
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// Asks all of them to stop, then waits for what they have in flight.
+async fn stop(running: &mut BTreeMap<String, Running>, which: impl Fn(&Running) -> bool) {
+    for running in running.values_mut().filter(|running| which(running)) {
+        running.stop.take();
+    }
+    for running in running.values_mut().filter(|running| running.stop.is_none()) {
+        if let Err(error) = (&mut running.task).await {
+            let subscription = running.subscription.name();
+            tracing::error!(subscription, %error, "a subscription ended badly");
+        }
+    }
+    running.retain(|_, running| running.stop.is_some());
+}
+
+async fn run(entry: Entry, spec: SubscribeSpec, sink: AppSink, stopped: oneshot::Receiver<()>) {
+    let mut stopped = stopped;
+    let mut failures = 0;
+    let consumer = loop {
+        match entry.component.subscribe(spec.clone()).await {
+            Ok(consumer) => break consumer,
+            Err(error) => {
+                failures += 1;
+                let consumer = &spec.name;
+                tracing::error!(consumer, %error, "a subscription can't be registered, trying again");
+                let delay = Backoff::default().delay(failures, fastrand::f64());
+                if tokio::time::timeout(delay, &mut stopped).await.is_ok() {
+                    return;
+                }
+            }
+        }
+    };
+    let policy = deliver::policy(&sink.subscription, &sink.settings);
+    let stopped = async {
+        // Dropping the sender is the signal.
+        let _ = stopped.await;
+    };
+    consumer::run(consumer, Arc::new(sink), policy, stopped).await;
+}
+
+#[cfg(test)]
+mod tests;

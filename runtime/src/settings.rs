@@ -1,0 +1,248 @@
+//! What the process is to do: flags and files together, every error at once.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use config::model::{App, HealthCheck, NodeLimits, Resources, Secret};
+use store_forward::ids::NodeId;
+use store_forward::limits::Limits;
+
+use crate::cli::RunArgs;
+
+/// The port of the first app's HTTP API, daprd's.
+const HTTP_PORT: u16 = 3500;
+/// The port of `/metrics`, daprd's.
+const METRICS_PORT: u16 = 9090;
+/// The id of an app that was given none.
+const APP_ID: &str = "pannier";
+/// What a record needs beside the body it carries.
+const RECORD_OVERHEAD: u64 = 64 << 10;
+
+/// What the process is to do.
+pub struct Settings {
+    /// Everything that was read from files.
+    pub resources: Resources,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// The node's name, if it was given one.
+    pub node: Option<NodeId>,
+    /// The store's bounds.
+    pub limits: Limits,
+    /// The apps of the device; at least one.
+    pub apps: Vec<AppSettings>,
+    /// Where the HTTP API listens.
+    pub http_addresses: Vec<IpAddr>,
+    /// Where `/metrics` listens; none when it is off.
+    pub metrics: Option<(Vec<IpAddr>, u16)>,
+    /// Bytes of a body at most.
+    pub max_body: usize,
+    /// How long a shutdown may take.
+    pub grace: Duration,
+    /// Whether each call is logged.
+    pub log_calls: bool,
+    /// Flags that were given and have no effect.
+    pub without_effect: Vec<String>,
+}
+
+/// One app.
+pub struct AppSettings {
+    /// Its id.
+    pub id: String,
+    /// The port of its HTTP API.
+    pub http_port: u16,
+    /// Where it listens.
+    pub port: Option<u16>,
+    /// The address it listens at.
+    pub address: String,
+    /// Calls to it in flight.
+    pub max_concurrency: Option<usize>,
+    /// How its health is probed.
+    pub health: Option<HealthCheck>,
+    /// What it presents to us.
+    pub api_token: Option<String>,
+    /// What we present to it.
+    pub app_token: Option<String>,
+}
+
+/// Reads the files that are named and puts them together with the flags.
+///
+/// # Errors
+///
+/// Every error of every file, and of what flags and files amount to.
+pub fn read(args: &RunArgs) -> Result<Settings, Vec<String>> {
+    let paths: Vec<PathBuf> = args.resources_path.iter().chain(&args.config).cloned().collect();
+    let resources = config::load(&paths)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let mut problems = Vec::new();
+    let node = resources.node.clone().unwrap_or_default();
+    let limits = limits(&node.limits, node.commit_delay, args.max_body_size, &mut problems);
+    let apps = apps(args, &resources, node.listeners.http_port, &mut problems);
+    let data_dir = args.data_dir.clone().or_else(|| node.data_dir.clone());
+    let data_dir = data_dir.or_else(default_data_dir).unwrap_or_else(|| {
+        problems.push("there is no home directory to keep data in: give --data-dir".into());
+        PathBuf::new()
+    });
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let loopback = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
+    let or_loopback = |given: &[IpAddr]| {
+        if given.is_empty() { loopback.clone() } else { given.to_vec() }
+    };
+    let http = if args.dapr_listen_addresses.is_empty() {
+        &node.listeners.http_addresses
+    } else {
+        &args.dapr_listen_addresses
+    };
+    let metrics_addresses = args.metrics_listen_address.map(|address| vec![address]);
+    let metrics_addresses = metrics_addresses.unwrap_or(node.listeners.metrics_addresses);
+    let metrics_port = args.metrics_port.or(node.listeners.metrics_port).unwrap_or(METRICS_PORT);
+    let metrics_on = args.enable_metrics.or(resources.configuration.metrics_enabled);
+    let metrics_on = metrics_on.unwrap_or(true) && metrics_port != 0;
+    Ok(Settings {
+        data_dir,
+        node: node.id.map(NodeId),
+        limits,
+        apps,
+        http_addresses: or_loopback(http),
+        metrics: metrics_on.then(|| (or_loopback(&metrics_addresses), metrics_port)),
+        max_body: args.max_body_size,
+        grace: Duration::from_secs(args.dapr_graceful_shutdown_seconds),
+        log_calls: args.enable_api_logging.or(resources.configuration.api_logging).unwrap_or(false),
+        without_effect: args.without_effect.given(),
+        resources,
+    })
+}
+
+/// Where data is kept when nothing says otherwise: systemd's state directory, or the user's.
+#[must_use]
+pub fn default_data_dir() -> Option<PathBuf> {
+    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(state) = var("STATE_DIRECTORY") {
+        return Some(PathBuf::from(state));
+    }
+    let data = var("XDG_DATA_HOME").map(PathBuf::from);
+    let home = || var("HOME").map(|home| Path::new(&home).join(".local/share"));
+    data.or_else(home).map(|data| data.join("pannier"))
+}
+
+fn apps(
+    args: &RunArgs,
+    resources: &Resources,
+    node_port: Option<u16>,
+    problems: &mut Vec<String>,
+) -> Vec<AppSettings> {
+    let first = args.dapr_http_port.or(node_port).unwrap_or(HTTP_PORT);
+    let mut apps = Vec::new();
+    if args.app_id.is_some() || resources.apps.is_empty() {
+        apps.push(from_flags(args, first));
+    }
+    for app in &resources.apps {
+        let counted = u16::try_from(apps.len()).unwrap_or(u16::MAX);
+        apps.push(from_file(app, first.saturating_add(counted), problems));
+    }
+    for (at, app) in apps.iter().enumerate() {
+        let before = &apps[..at];
+        if before.iter().any(|other| other.id == app.id) {
+            problems.push(format!("two apps have the id {:?}: give each its own", app.id));
+        }
+        if app.http_port != 0 && before.iter().any(|other| other.http_port == app.http_port) {
+            let (id, port) = (&app.id, app.http_port);
+            problems
+                .push(format!("app {id:?}: HTTP port {port} is another app's: set spec.httpPort"));
+        }
+    }
+    apps
+}
+
+fn from_flags(args: &RunArgs, http_port: u16) -> AppSettings {
+    let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    AppSettings {
+        id: args.app_id.clone().unwrap_or_else(|| APP_ID.into()),
+        http_port,
+        port: args.app_port,
+        address: args.app_channel_address.clone(),
+        max_concurrency: usize::try_from(args.app_max_concurrency).ok().filter(|most| *most > 0),
+        health: args.enable_app_health_check.then(|| HealthCheck {
+            path: args.app_health_check_path.clone(),
+            interval: Duration::from_secs(args.app_health_probe_interval),
+            timeout: Duration::from_millis(args.app_health_probe_timeout),
+            threshold: args.app_health_threshold,
+        }),
+        api_token: var("DAPR_API_TOKEN"),
+        app_token: var("APP_API_TOKEN"),
+    }
+}
+
+fn from_file(app: &App, http_port: u16, problems: &mut Vec<String>) -> AppSettings {
+    let mut read = |field: &str, secret: &Option<Secret>| {
+        let secret = secret.as_ref()?;
+        reveal(secret)
+            .map_err(|cause| {
+                let (file, line) = (app.origin.file.display(), app.origin.line);
+                problems.push(format!("{file}:{line}: spec.{field}: {cause}"));
+            })
+            .ok()
+    };
+    AppSettings {
+        api_token: read("apiToken", &app.api_token),
+        app_token: read("appToken", &app.app_token),
+        id: app.id.clone(),
+        http_port: app.http_port.unwrap_or(http_port),
+        port: app.port,
+        address: app.address.clone(),
+        max_concurrency: app.max_concurrency,
+        health: app.health.clone(),
+    }
+}
+
+fn reveal(secret: &Secret) -> Result<String, String> {
+    match secret {
+        Secret::Literal(text) => Ok(text.clone()),
+        Secret::Env(name) => std::env::var(name)
+            .map_err(|_| format!("the environment variable {name} is not set: set it")),
+        Secret::File(path) => std::fs::read_to_string(path)
+            .map(|text| text.strip_suffix('\n').unwrap_or(&text).to_owned())
+            .map_err(|error| format!("{} can't be read: {error}", path.display())),
+        _ => Err("this kind of secret is unknown".into()),
+    }
+}
+
+fn limits(
+    given: &NodeLimits,
+    commit_delay: Option<Duration>,
+    max_body: usize,
+    problems: &mut Vec<String>,
+) -> Limits {
+    let base = Limits::default();
+    let size = |bytes: Option<u64>, default: usize| {
+        bytes.map_or(default, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+    };
+    let limits = Limits {
+        segment_bytes: given.journal_segment.unwrap_or(base.segment_bytes),
+        checkpoint_bytes: given.checkpoint_bytes.unwrap_or(base.checkpoint_bytes),
+        checkpoint_interval: given.checkpoint_interval.unwrap_or(base.checkpoint_interval),
+        commit_delay: commit_delay.unwrap_or(base.commit_delay),
+        cache_bytes: size(given.cache, base.cache_bytes),
+        max_key_bytes: size(given.max_key, base.max_key_bytes),
+        max_value_bytes: size(given.max_value, base.max_value_bytes.max(max_body)),
+        max_topic_bytes: size(given.max_topic, base.max_topic_bytes),
+        max_streams: given.max_streams.unwrap_or(base.max_streams),
+        max_consumers: given.max_consumers.unwrap_or(base.max_consumers),
+        max_queued_requests: given
+            .max_queued_requests
+            .map_or(base.max_queued_requests, |most| most as usize),
+        disk_bytes: given.disk.unwrap_or(base.disk_bytes),
+        reserve_bytes: given.reserve.unwrap_or(base.reserve_bytes),
+        unclaimed_retention: given.unclaimed_retention.unwrap_or(base.unclaimed_retention),
+    };
+    let needed = max_body as u64 + RECORD_OVERHEAD;
+    if limits.segment_bytes < needed {
+        problems.push(format!(
+            "a body of {max_body} bytes does not fit in a journal segment of {}: lower --max-body-size, or raise spec.limits.journalSegment in the Node resource to {needed}",
+            limits.segment_bytes
+        ));
+    }
+    limits
+}

@@ -1,0 +1,228 @@
+//! TLS towards brokers: rustls with ring, from PEM files that are read again at each connect.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+
+/// Why there is no TLS configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// A file can't be read.
+    #[error("cannot read {path}: {source}; check the path and its permissions")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file isn't the PEM that it should be.
+    #[error("{path} holds no usable {what} in PEM: {reason}")]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The system has no root certificates.
+    #[error("the system has no root certificates: install ca-certificates, or set caCert")]
+    NoSystemRoots,
+    /// A client certificate came without its key, or a key without its certificate.
+    #[error("clientCert and clientKey belong together: set both or neither")]
+    HalfAnIdentity,
+    /// rustls takes the files for no identity.
+    #[error("the client certificate and key can't be used: {0}")]
+    Identity(rustls::Error),
+    /// The provider has no protocol version in common with us.
+    #[error("TLS can't be set up: {0}")]
+    Setup(rustls::Error),
+}
+
+/// The files that TLS towards one broker is made of.
+#[derive(Clone, Debug, Default)]
+pub struct TlsFiles {
+    /// Certificates of the authorities to trust; `None`: the system's.
+    pub ca: Option<PathBuf>,
+    /// Our certificate chain.
+    pub cert: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
+}
+
+/// Makes the client configuration of one broker: anew when a file has changed, or else the one
+/// before, so that its session tickets spare the next handshake a kilobyte.
+#[derive(Debug)]
+pub struct ClientConfigs {
+    files: TlsFiles,
+    last: Mutex<Option<(Material, Arc<ClientConfig>)>>,
+}
+
+impl ClientConfigs {
+    /// For these files; none is read yet.
+    #[must_use]
+    pub fn new(files: TlsFiles) -> Self {
+        Self { files, last: Mutex::new(None) }
+    }
+
+    /// Reads the files and gives the configuration that they make. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// Names the file that can't be used.
+    pub fn load(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        let material = Material::read(&self.files)?;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, config)) = &*last
+            && *known == material
+        {
+            return Ok(Arc::clone(config));
+        }
+        let config = Arc::new(material.config()?);
+        *last = Some((material, Arc::clone(&config)));
+        Ok(config)
+    }
+}
+
+/// What the files said.
+#[derive(PartialEq)]
+struct Material {
+    roots: Vec<CertificateDer<'static>>,
+    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+}
+
+impl std::fmt::Debug for Material {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Material").field("roots", &self.roots.len()).finish_non_exhaustive()
+    }
+}
+
+impl Material {
+    fn read(files: &TlsFiles) -> Result<Self, TlsError> {
+        let TlsFiles { ca, cert, key } = files;
+        let roots = match ca {
+            Some(path) => certificates(path)?,
+            None => system_roots()?,
+        };
+        let identity = match (cert, key) {
+            (Some(cert), Some(key)) => Some((certificates(cert)?, private_key(key)?)),
+            (None, None) => None,
+            _ => return Err(TlsError::HalfAnIdentity),
+        };
+        Ok(Self { roots, identity })
+    }
+
+    fn config(&self) -> Result<ClientConfig, TlsError> {
+        let mut roots = RootCertStore::empty();
+        // Some systems ship roots that don't parse; what is then missing shows at the handshake.
+        roots.add_parsable_certificates(self.roots.iter().cloned());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Setup)?
+            .with_root_certificates(roots);
+        match &self.identity {
+            Some((chain, key)) => builder
+                .with_client_auth_cert(chain.clone(), key.clone_key())
+                .map_err(TlsError::Identity),
+            None => Ok(builder.with_no_client_auth()),
+        }
+    }
+}
+
+fn system_roots() -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found = rustls_native_certs::load_native_certs().certs;
+    if found.is_empty() { Err(TlsError::NoSystemRoots) } else { Ok(found) }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let unusable = |reason| TlsError::Pem { path: path.into(), what: "certificate", reason };
+    let pem = read(path)?;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| unusable(error.to_string()))?;
+    if found.is_empty() { Err(unusable("there is none in it".into())) } else { Ok(found) }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| TlsError::Pem {
+        path: path.into(),
+        what: "private key",
+        reason: error.to_string(),
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|source| TlsError::Read { path: path.into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// A folder of our own; removed when dropped.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new() -> Self {
+            let name = format!("pannier-tls-{}-{}", std::process::id(), fastrand::u64(..));
+            let dir = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&dir).unwrap();
+            Self(dir)
+        }
+
+        fn file(&self, name: &str, content: &str) -> PathBuf {
+            let path = self.0.join(name);
+            std::fs::write(&path, content).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn certificate() -> String {
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem()
+    }
+
+    #[test]
+    fn the_same_files_make_the_same_configuration_and_a_renewed_file_a_new_one() {
+        let scratch = Scratch::new();
+        let ca = scratch.file("renewed.pem", &certificate());
+        let configs = ClientConfigs::new(TlsFiles { ca: Some(ca), ..TlsFiles::default() });
+        let first = configs.load().unwrap();
+        assert!(Arc::ptr_eq(&first, &configs.load().unwrap()));
+        scratch.file("renewed.pem", &certificate());
+        assert!(!Arc::ptr_eq(&first, &configs.load().unwrap()));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named() {
+        let missing = TlsFiles { ca: Some("/nowhere/ca.pem".into()), ..TlsFiles::default() };
+        let error = ClientConfigs::new(missing).load().unwrap_err();
+        assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
+
+        let scratch = Scratch::new();
+        let empty = scratch.file("empty.pem", "no certificate here");
+        let files = TlsFiles { ca: Some(empty), ..TlsFiles::default() };
+        let error = ClientConfigs::new(files).load().unwrap_err();
+        assert!(error.to_string().contains("empty.pem"), "{error}");
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_is_refused() {
+        let scratch = Scratch::new();
+        let cert = scratch.file("half.pem", &certificate());
+        let files = TlsFiles { ca: Some(cert.clone()), cert: Some(cert), key: None };
+        assert!(matches!(ClientConfigs::new(files).load(), Err(TlsError::HalfAnIdentity)));
+    }
+}

@@ -1,0 +1,333 @@
+//! The connection to the broker: opened, used, torn down at the first error, opened again.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::model::{MqttUplink, Secret};
+use store_forward::backoff::Backoff;
+use store_forward::consumer::Outcome;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::acks::Acks;
+use super::downlink::{self, DownlinkError, Target};
+use super::session::{self, Client, Event, EventLoop, Received, Stalled, Terms, UNACKED_MAX};
+use super::sink::{Lane, Pending};
+use super::status::UplinkStatus;
+use crate::tls::{ClientConfigs, TlsError, TlsFiles};
+
+/// Bytes a second that even the slowest link moves: what a large packet may take to be written.
+const SLOWEST_LINK: u64 = 1024;
+/// How long saying goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("the password can't be had from {from}: {reason}")]
+    Password { from: String, reason: String },
+    #[error("no connection within {0:?}: check the address, or raise connectTimeout")]
+    ConnectTimeout(Duration),
+    #[error("{0}")]
+    Link(String),
+    #[error("the broker was silent for {0:?}")]
+    Silent(Duration),
+    #[error("the broker takes QoS 0 only, and that can't promise delivery: use another broker")]
+    NoQos1,
+    #[error(
+        "the broker sent over {UNACKED_MAX} messages without waiting: lower its in-flight limit"
+    )]
+    Flooded,
+    #[error(transparent)]
+    Downlink(#[from] DownlinkError),
+    #[error(transparent)]
+    Stalled(#[from] Stalled),
+}
+
+/// Keeps one connection to a broker.
+pub(super) struct Connector {
+    pub(super) name: String,
+    pub(super) spec: MqttUplink,
+    pub(super) client_id: String,
+    pub(super) window: u16,
+    pub(super) backoff: Backoff,
+    pub(super) targets: Vec<Target>,
+    pub(super) lane: watch::Sender<Option<Lane>>,
+    pub(super) status: Arc<UplinkStatus>,
+    pub(super) tls: Arc<ClientConfigs>,
+}
+
+/// What one connection knows.
+struct Connection {
+    client: Client,
+    terms: Terms,
+    /// What waits for an answer, with its bytes while it is not written.
+    acks: Acks<(oneshot::Sender<Outcome>, usize)>,
+    unwritten: usize,
+    queue: mpsc::UnboundedReceiver<Pending>,
+    lane: Lane,
+    inbox: mpsc::Sender<Received>,
+    answered: u64,
+}
+
+impl Connector {
+    pub(super) fn tls_files(spec: &MqttUplink) -> TlsFiles {
+        TlsFiles {
+            ca: spec.ca_cert.clone(),
+            cert: spec.client_cert.clone(),
+            key: spec.client_key.clone(),
+        }
+    }
+
+    /// Connects, again and again, until `stop` resolves.
+    pub(super) async fn run(self, stop: impl Future<Output = ()> + Send) {
+        let mut stop = pin!(stop);
+        let mut failures = 0;
+        for generation in 1.. {
+            let began = Instant::now();
+            let ended = self.once(generation, stop.as_mut()).await;
+            self.lane.send_replace(None);
+            self.status.connected(false);
+            let (error, answered) = match ended {
+                (Ok(()), _) => return,
+                (Err(error), answered) => (error, answered),
+            };
+            // A connection that was of use starts the count anew.
+            let useful = answered > 0 || began.elapsed() >= self.backoff.max;
+            failures = if useful { 1 } else { failures + 1 };
+            let delay = self.backoff.delay(failures, fastrand::f64());
+            self.status.failed(error.to_string());
+            tracing::warn!(uplink = self.name, %error, ?delay, "uplink is down");
+            tokio::select! {
+                () = stop.as_mut() => return,
+                () = sleep(delay) => {}
+            }
+        }
+    }
+
+    /// One connection, from its start to its end; and how many answers it brought.
+    async fn once(
+        &self,
+        generation: u64,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> (Result<(), Failure>, u64) {
+        let opened = tokio::select! {
+            () = stop.as_mut() => return (Ok(()), 0),
+            opened = self.open() => opened,
+        };
+        let (client, mut events, terms) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return (Err(error), 0),
+        };
+        let (inbox, arrived) = mpsc::channel(usize::from(UNACKED_MAX));
+        let (queue, queued) = mpsc::unbounded_channel();
+        let lane = Lane {
+            generation,
+            queue,
+            version: self.spec.version,
+            window: usize::from(self.window.min(terms.receive_max).max(1)),
+            packet_max: terms.packet_max,
+            retain: terms.retain,
+        };
+        let mut connection = Connection {
+            client: client.clone(),
+            terms,
+            acks: Acks::new(),
+            unwritten: 0,
+            queue: queued,
+            lane,
+            inbox,
+            answered: 0,
+        };
+        let ended = tokio::select! {
+            () = stop => Ok(()),
+            ended = downlink::work(&self.targets, arrived, &client, &self.status) => {
+                ended.map_err(Failure::from)
+            }
+            ended = self.pump(&mut connection, &mut events) => ended,
+        };
+        if ended.is_ok() {
+            goodbye(&client, &mut events).await;
+        }
+        // Before what is in flight is given up: who is told so must not find this lane open.
+        self.lane.send_replace(None);
+        (ended, connection.answered)
+    }
+
+    async fn open(&self) -> Result<(Client, EventLoop, Terms), Failure> {
+        let (tls, login) = self.credentials().await?;
+        let options = session::Options {
+            version: self.spec.version,
+            client_id: self.client_id.clone(),
+            host: self.spec.host.clone(),
+            port: self.spec.port,
+            keep_alive: self.spec.keep_alive,
+            window: self.window,
+            keep_session: !self.targets.is_empty(),
+            tls,
+            login,
+        };
+        let (client, mut events) = session::open(options);
+        let connected = async {
+            loop {
+                if let Event::Connected(terms) = events.poll().await.map_err(Failure::Link)? {
+                    return Ok::<_, Failure>(terms);
+                }
+            }
+        };
+        let limit = self.spec.connect_timeout;
+        let terms =
+            timeout(limit, connected).await.map_err(|_| Failure::ConnectTimeout(limit))??;
+        if terms.qos1 { Ok((client, events, terms)) } else { Err(Failure::NoQos1) }
+    }
+
+    async fn credentials(&self) -> Result<(Option<Tls>, Option<Login>), Failure> {
+        let (tls, spec) = (Arc::clone(&self.tls), self.spec.clone());
+        tokio::task::spawn_blocking(move || {
+            let tls = spec.tls.then(|| tls.load()).transpose()?;
+            let password = spec.password.as_ref().map(reveal).transpose()?;
+            let login = match (spec.username, password) {
+                (None, None) => None,
+                (user, password) => Some((user.unwrap_or_default(), password.unwrap_or_default())),
+            };
+            Ok((tls, login))
+        })
+        .await
+        .map_err(|error| Failure::Link(error.to_string()))?
+    }
+
+    /// Subscribes, opens the lane, and moves packets until something fails.
+    async fn pump(&self, c: &mut Connection, events: &mut EventLoop) -> Result<(), Failure> {
+        let quiet_max = events.quiet_max(self.spec.keep_alive);
+        if self.targets.is_empty() {
+            self.open_lane(c);
+        } else {
+            let filters: Vec<_> = self.targets.iter().map(|t| t.filter.clone()).collect();
+            c.client.subscribe(&filters)?;
+        }
+        loop {
+            match next(c, events, quiet_max).await {
+                Ok(event) => self.handle(c, event)?,
+                Err(error) => {
+                    for event in events.drain() {
+                        if let Event::Answered { pkid, refusal } = event {
+                            c.answer(pkid, refusal);
+                        }
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn handle(&self, c: &mut Connection, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Written(pkid) => {
+                if let Some((_, bytes)) = c.acks.written(pkid) {
+                    c.unwritten -= bytes;
+                }
+            }
+            Event::Answered { pkid, refusal } => c.answer(pkid, refusal),
+            Event::Subscribed(refusals) => {
+                self.report_refusals(&refusals);
+                self.open_lane(c);
+            }
+            Event::Received(message) => match c.inbox.try_send(message) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(message)) if message.pkid.is_none() => {
+                    tracing::warn!(topic = message.topic, "QoS 0 message from the broker dropped");
+                }
+                Err(_) => return Err(Failure::Flooded),
+            },
+            Event::Connected(_) | Event::Left | Event::Other => {}
+        }
+        Ok(())
+    }
+
+    fn open_lane(&self, c: &Connection) {
+        self.lane.send_replace(Some(c.lane.clone()));
+        self.status.connected(true);
+        tracing::info!(uplink = self.name, terms = ?c.terms, "uplink is up");
+    }
+
+    /// A refused subscription must not hold up what goes up.
+    fn report_refusals(&self, refusals: &[Option<String>]) {
+        for (target, refusal) in self.targets.iter().zip(refusals) {
+            if let Some(reason) = refusal {
+                let filter = target.filter.as_str();
+                tracing::error!(uplink = self.name, filter, reason, "subscription was refused");
+                self.status
+                    .failed(format!("the broker refused the subscription {filter}: {reason}"));
+            }
+        }
+    }
+}
+
+type Tls = Arc<rustls::ClientConfig>;
+type Login = (String, String);
+
+impl Connection {
+    fn answer(&mut self, pkid: u16, refusal: Option<String>) {
+        let Some((done, _)) = self.acks.acknowledged(pkid) else { return };
+        self.answered += 1;
+        // Nobody listens when the consumer has gone; the message is then delivered again.
+        let _ = done.send(refusal.map_or(Outcome::Ack, Outcome::Retry));
+    }
+
+    fn hand_over(&mut self, pending: Pending) -> Result<(), Stalled> {
+        let Pending { packet, bytes, done } = pending;
+        self.client.publish(packet)?;
+        self.acks.queue((done, bytes));
+        self.unwritten += bytes;
+        Ok(())
+    }
+}
+
+/// The next event, while messages are handed over as room allows.
+async fn next(
+    c: &mut Connection,
+    events: &mut EventLoop,
+    quiet_max: Duration,
+) -> Result<Event, Failure> {
+    let mut poll = pin!(events.poll());
+    let began = Instant::now();
+    loop {
+        let room = c.acks.span() < c.lane.window;
+        let patience = quiet_max + Duration::from_secs(c.unwritten as u64 / SLOWEST_LINK);
+        tokio::select! {
+            event = &mut poll => return event.map_err(Failure::Link),
+            Some(pending) = c.queue.recv(), if room => c.hand_over(pending)?,
+            () = sleep_until(began + patience) => return Err(Failure::Silent(patience)),
+        }
+    }
+}
+
+async fn goodbye(client: &Client, events: &mut EventLoop) {
+    if client.leave().is_err() {
+        return;
+    }
+    let left = async { while !matches!(events.poll().await, Ok(Event::Left) | Err(_)) {} };
+    // A broker that doesn't listen finds out by itself.
+    let _ = timeout(GOODBYE, left).await;
+}
+
+fn reveal(secret: &Secret) -> Result<String, Failure> {
+    let failed = |from: String, reason: String| Failure::Password { from, reason };
+    match secret {
+        Secret::Literal(text) => Ok(text.clone()),
+        Secret::Env(name) => {
+            std::env::var(name).map_err(|error| failed(format!("${name}"), error.to_string()))
+        }
+        Secret::File(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| failed(path.display().to_string(), error.to_string()))?;
+            let line = text.strip_suffix('\n').unwrap_or(&text);
+            Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+        }
+        other => Err(failed(format!("{other:?}"), "this kind isn't known here".into())),
+    }
+}

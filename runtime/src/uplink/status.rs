@@ -1,0 +1,101 @@
+//! What an uplink is doing, for people and for monitoring.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+/// The state of one uplink: written by the uplink, read by whoever asks.
+#[derive(Debug)]
+pub struct UplinkStatus {
+    now: Mutex<Snapshot>,
+}
+
+/// An uplink at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Snapshot {
+    /// The uplink's name.
+    pub name: String,
+    /// Host and port of the broker.
+    pub url: String,
+    /// Whether there is a connection that messages can go out by.
+    pub connected: bool,
+    /// Since when that holds, in milliseconds since 1970 by the wall clock.
+    pub since: u64,
+    /// Messages handed to the uplink and not answered yet.
+    pub in_flight: u64,
+    /// Messages that the broker has acknowledged since the start.
+    pub acknowledged: u64,
+    /// Messages that came down and were committed since the start.
+    pub received: u64,
+    /// What went wrong last.
+    pub last_error: Option<LastError>,
+}
+
+/// Something that went wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LastError {
+    /// In words.
+    pub text: String,
+    /// When, in milliseconds since 1970 by the wall clock.
+    pub at: u64,
+}
+
+impl UplinkStatus {
+    /// Of the uplink `name` to a broker at `host`:`port`, which is not connected yet.
+    #[must_use]
+    pub fn new(name: &str, host: &str, port: u16) -> Self {
+        let now = Snapshot {
+            name: name.into(),
+            url: format!("{host}:{port}"),
+            connected: false,
+            since: unix_ms(),
+            in_flight: 0,
+            acknowledged: 0,
+            received: 0,
+            last_error: None,
+        };
+        Self { now: Mutex::new(now) }
+    }
+
+    /// What holds now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.lock().clone()
+    }
+
+    pub(super) fn connected(&self, connected: bool) {
+        let mut now = self.lock();
+        if now.connected != connected {
+            now.connected = connected;
+            now.since = unix_ms();
+        }
+    }
+
+    pub(super) fn failed(&self, text: String) {
+        self.lock().last_error = Some(LastError { text, at: unix_ms() });
+    }
+
+    pub(super) fn handed_over(&self, messages: usize) {
+        self.lock().in_flight += messages as u64;
+    }
+
+    pub(super) fn answered(&self, messages: usize, acknowledged: usize) {
+        let mut now = self.lock();
+        now.in_flight = now.in_flight.saturating_sub(messages as u64);
+        now.acknowledged += acknowledged as u64;
+    }
+
+    pub(super) fn received(&self, messages: usize) {
+        self.lock().received += messages as u64;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Snapshot> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unix_ms() -> u64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}

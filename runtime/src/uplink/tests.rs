@@ -1,0 +1,321 @@
+//! The connection against a real Mosquitto on a loopback port.
+
+#![allow(clippy::unwrap_used)]
+
+mod broker;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use config::model::{Format, MqttUplink, MqttVersion};
+use futures_util::stream::{FuturesOrdered, StreamExt};
+use store_forward::consumer::{Delivery, Message, Outcome, Sink};
+use store_forward::ids::{Epoch, NodeId, Sequence, StreamId};
+use store_forward::record::{NewMessage, Op, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+
+use super::*;
+use broker::{Authority, Broker, Gate, Observer};
+
+/// Messages that a test sends; many windows of them.
+const MESSAGES: u64 = 400;
+
+struct Running {
+    sink: Arc<UplinkSink>,
+    status: Arc<UplinkStatus>,
+    stop: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    async fn stop(self) {
+        let _ = self.stop.send(());
+        self.task.await.unwrap();
+    }
+
+    async fn error_naming(&self, text: &str) {
+        loop {
+            let error = self.status.snapshot().last_error;
+            if error.is_some_and(|error| error.text.contains(text)) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn start(spec: MqttUplink, targets: Vec<Target>) -> Running {
+    let (lane, lanes) = watch::channel(None);
+    let status = Arc::new(UplinkStatus::new("up", &spec.host, spec.port));
+    let route = Route {
+        pubsub: "pubsub".into(),
+        topic: "#".into(),
+        to: "up/{topic}".into(),
+        format: Format::Raw,
+        retain: false,
+    };
+    let encoder = Encoder {
+        identity: Identity { node: NodeId("n1".into()), epoch: Epoch(7) },
+        routes: vec![route],
+        render: Arc::new(|delivery, _| delivery.message.data.clone()),
+    };
+    let backoff = Backoff {
+        initial: Duration::from_millis(10),
+        max: Duration::from_millis(50),
+        ..Backoff::default()
+    };
+    let connector = Connector {
+        name: "up".into(),
+        tls: Arc::new(ClientConfigs::new(Connector::tls_files(&spec))),
+        spec,
+        client_id: format!("n1-up-{}", fastrand::u64(..)),
+        window: 50,
+        backoff,
+        targets,
+        lane,
+        status: Arc::clone(&status),
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(connector.run(async move {
+        let _ = stopped.await;
+    }));
+    let sink = Arc::new(UplinkSink::new(lanes, encoder, Arc::clone(&status)));
+    Running { sink, status, stop, task }
+}
+
+fn delivery(number: u64) -> Delivery {
+    Delivery {
+        topic: Topic::new("pubsub", "t"),
+        stream: StreamId(1),
+        attempt: 1,
+        message: Message {
+            sequence: Sequence(number),
+            at: Timestamp::default(),
+            expires_in_ms: None,
+            content_type: None,
+            attributes: Vec::new(),
+            key: None,
+            priority: 0,
+            data: number.to_string().into_bytes(),
+        },
+    }
+}
+
+/// Sends 1 to `last` as a consumer does: a window at a time, and after a failed link everything
+/// from the first that is not acknowledged.
+async fn send_all(sink: &Arc<UplinkSink>, last: u64) {
+    let mut first = 1;
+    while first <= last {
+        sink.ready().await;
+        let mut flight = FuturesOrdered::new();
+        let mut next = first;
+        let mut down = false;
+        loop {
+            while !down && next <= last && flight.len() < sink.window().min(50) {
+                flight.push_back(Arc::clone(sink).deliver(vec![delivery(next)]));
+                next += 1;
+            }
+            match flight.next().await.as_deref() {
+                Some([Outcome::Ack]) if !down => first += 1,
+                Some([Outcome::Ack]) => {}
+                Some([Outcome::Unreachable(_)]) => down = true,
+                Some(other) => panic!("{other:?}"),
+                None => break,
+            }
+        }
+    }
+}
+
+async fn order_holds_across_a_broken_broker(version: MqttVersion) {
+    let broker = Broker::start(None);
+    let gate = Gate::open(broker.port).await;
+    let mut observer = Observer::subscribe(broker.port, "up/#").await;
+    let uplink = start(broker::spec(gate.port, version), Vec::new());
+    let sink = Arc::clone(&uplink.sink);
+    let sending = tokio::spawn(async move { send_all(&sink, MESSAGES).await });
+
+    let mut seen = Vec::new();
+    while seen.len() < 60 {
+        seen.push(observer.next().await);
+    }
+    gate.shut();
+    broker.kill();
+    seen.extend(observer.rest_until_gone().await);
+    let broker = Broker::start(Some(gate.behind));
+    let mut observer = Observer::subscribe(broker.port, "up/#").await;
+    gate.reopen();
+    let mut again = Vec::new();
+    while again.last() != Some(&MESSAGES) {
+        again.push(observer.next().await);
+    }
+    sending.await.unwrap();
+
+    assert!(again.is_sorted(), "{again:?}");
+    let resumed_at = again[0];
+    assert!(resumed_at > 1, "what was acknowledged is not sent again");
+    assert!(again.iter().copied().eq(resumed_at..=MESSAGES), "{again:?}");
+    assert!(seen.iter().copied().eq(1..=seen.len() as u64), "{seen:?}");
+    let status = uplink.status.snapshot();
+    assert!(status.connected && status.in_flight == 0, "{status:?}");
+    assert!(status.last_error.is_some());
+    uplink.stop().await;
+}
+
+#[tokio::test]
+async fn order_holds_with_mqtt_5_when_the_broker_is_killed_within_a_window() {
+    order_holds_across_a_broken_broker(MqttVersion::V5).await;
+}
+
+#[tokio::test]
+async fn order_holds_with_mqtt_311_when_the_broker_is_killed_within_a_window() {
+    order_holds_across_a_broken_broker(MqttVersion::V311).await;
+}
+
+#[tokio::test]
+async fn a_message_over_the_brokers_maximum_is_rejected_and_the_next_one_goes_out() {
+    let broker = Broker::start_with("max_packet_size 2000\n");
+    let uplink = start(broker::spec(broker.port, MqttVersion::V5), Vec::new());
+    uplink.sink.ready().await;
+    let mut large = delivery(1);
+    large.message.data = vec![b'x'; 3000];
+    let outcome = Arc::clone(&uplink.sink).deliver(vec![large]).await;
+    let [Outcome::Reject(reason)] = outcome.as_slice() else { panic!("{outcome:?}") };
+    assert!(reason.contains("2000") && reason.contains("bytes"), "{reason}");
+    let outcome = Arc::clone(&uplink.sink).deliver(vec![delivery(2)]).await;
+    assert_eq!(outcome, [Outcome::Ack]);
+    assert_eq!(uplink.status.snapshot().acknowledged, 1);
+    uplink.stop().await;
+}
+
+#[tokio::test]
+async fn a_refusal_by_the_broker_is_a_retry_with_its_reason_and_the_connection_stands() {
+    let rules = broker::Scratch::new();
+    let file = rules.0.join("acl");
+    std::fs::write(&file, "topic write up/t\n").unwrap();
+    let broker = Broker::start_with(&format!("acl_file {}\n", file.display()));
+    let uplink = start(broker::spec(broker.port, MqttVersion::V5), Vec::new());
+    uplink.sink.ready().await;
+    let mut forbidden = delivery(1);
+    forbidden.topic.name = "forbidden".into();
+    let outcome = Arc::clone(&uplink.sink).deliver(vec![forbidden]).await;
+    let [Outcome::Retry(reason)] = outcome.as_slice() else { panic!("{outcome:?}") };
+    assert!(reason.contains("NotAuthorized"), "{reason}");
+    let outcome = Arc::clone(&uplink.sink).deliver(vec![delivery(2)]).await;
+    assert_eq!(outcome, [Outcome::Ack]);
+    uplink.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_never_fits_is_acknowledged_and_does_not_hold_up_the_next() {
+    let broker = Broker::start(None);
+    let (committed, mut commits) = mpsc::unbounded_channel();
+    let target = Target {
+        filter: "down/+".into(),
+        pubsub: "pubsub".into(),
+        to: "{topic}".into(),
+        commit: Arc::new(move |ops| {
+            let large = ops
+                .iter()
+                .any(|op| matches!(op, Op::Publish { message, .. } if message.data.len() > 10));
+            let refused = store_forward::Error::TooLarge {
+                what: "the payload",
+                bytes: 11,
+                limit: 10,
+                setting: "spec.limits.maxValue",
+            };
+            if !large {
+                committed.send(ops).unwrap();
+            }
+            let result = if large { Err(refused) } else { Ok(()) };
+            std::future::ready(result).boxed()
+        }),
+    };
+    let uplink = start(broker::spec(broker.port, MqttVersion::V311), vec![target]);
+    uplink.sink.ready().await;
+    broker::publish(broker.port, "down/a", b"much too large", "text/plain").await;
+    broker::publish(broker.port, "down/a", b"small", "text/plain").await;
+    let ops = commits.recv().await.unwrap();
+    assert!(matches!(&ops[..], [Op::Publish { message, .. }] if message.data == b"small"));
+    let error = uplink.status.snapshot().last_error;
+    assert!(error.is_none_or(|error| !error.text.contains("committed")), "the link was kept");
+    uplink.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_goes_out_by_a_connection_that_the_consumer_has_not_asked_for() {
+    let broker = Broker::start(None);
+    let uplink = start(broker::spec(broker.port, MqttVersion::V5), Vec::new());
+    let mut lane = uplink.sink.lane.clone();
+    assert!(lane.wait_for(Option::is_some).await.is_ok());
+    let outcome = Arc::clone(&uplink.sink).deliver(vec![delivery(1)]).await;
+    assert!(matches!(outcome.as_slice(), [Outcome::Unreachable(_)]), "{outcome:?}");
+    uplink.sink.ready().await;
+    let outcome = Arc::clone(&uplink.sink).deliver(vec![delivery(1)]).await;
+    assert_eq!(outcome, [Outcome::Ack]);
+    uplink.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_authority_is_reported_and_retried_until_the_file_is_right() {
+    let authority = Authority::new("right");
+    let broker = Broker::start_tls(&authority);
+    let mut spec = broker::spec(broker.port, MqttVersion::V5);
+    spec.tls = true;
+    let trusted = authority.dir.join("trusted.pem");
+    std::fs::copy(Authority::new("wrong").ca(), &trusted).unwrap();
+    spec.ca_cert = Some(trusted.clone());
+    spec.client_cert = Some(authority.dir.join("client.pem"));
+    spec.client_key = Some(authority.dir.join("client.key"));
+    let uplink = start(spec, Vec::new());
+    uplink.error_naming("certificate").await;
+    assert!(!uplink.task.is_finished() && !uplink.status.snapshot().connected);
+
+    std::fs::copy(authority.ca(), &trusted).unwrap();
+    uplink.sink.ready().await;
+    let outcome = Arc::clone(&uplink.sink).deliver(vec![delivery(1)]).await;
+    assert_eq!(outcome, [Outcome::Ack]);
+    uplink.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_committed_is_sent_again_by_the_broker() {
+    let broker = Broker::start(None);
+    let (committed, mut commits) = mpsc::unbounded_channel();
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let tried = Arc::clone(&attempts);
+    let target = Target {
+        filter: "down/+".into(),
+        pubsub: "pubsub".into(),
+        to: "commands/{topic}".into(),
+        commit: Arc::new(move |ops| {
+            let first = tried.fetch_add(1, Ordering::SeqCst) == 0;
+            let result = if first { Err(store_forward::Error::Closed) } else { Ok(()) };
+            if !first {
+                committed.send(ops).unwrap();
+            }
+            std::future::ready(result).boxed()
+        }),
+    };
+    let uplink = start(broker::spec(broker.port, MqttVersion::V5), vec![target]);
+    uplink.sink.ready().await;
+    broker::publish(broker.port, "down/a", b"reboot", "text/plain").await;
+    let ops = commits.recv().await.unwrap();
+    let [Op::Publish { topic, message: NewMessage { content_type, data, .. } }] = ops.as_slice()
+    else {
+        panic!("{ops:?}")
+    };
+    assert_eq!(*topic, Topic::new("pubsub", "commands/down/a"));
+    assert_eq!((content_type.as_deref(), data.as_slice()), (Some("text/plain"), &b"reboot"[..]));
+    assert!(attempts.load(Ordering::SeqCst) >= 2);
+    uplink.error_naming("can't be committed").await;
+    uplink.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_at_the_start_is_no_error() {
+    let port = broker::free_port();
+    let uplink = start(broker::spec(port, MqttVersion::V5), Vec::new());
+    uplink.error_naming("refused").await;
+    let _broker = Broker::start(Some(port));
+    uplink.sink.ready().await;
+    uplink.stop().await;
+}

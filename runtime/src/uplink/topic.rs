@@ -1,0 +1,177 @@
+//! Topic names, filters and templates (MQTT 5, section 4.7).
+
+use std::fmt;
+
+/// Bytes of a topic's name: its length is sent as two bytes (MQTT 5, section 1.5.4).
+pub(super) const NAME_MAX: usize = 65_535;
+
+/// Whether `filter` accepts `topic`.
+pub(super) fn matches(filter: &str, topic: &str) -> bool {
+    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+        return false;
+    }
+    let (mut wanted, mut levels) = (filter.split('/'), topic.split('/'));
+    loop {
+        match (wanted.next(), levels.next()) {
+            (Some("#"), _) | (None, None) => return true,
+            (Some("+"), Some(_)) => {}
+            (Some(want), Some(level)) if want == level => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Whether `filter` is a shared subscription (MQTT 5, section 4.8.2).
+pub(super) fn is_shared(filter: &str) -> bool {
+    filter.starts_with("$share/")
+}
+
+/// What a subscription's filter is matched by: a shared one without its group.
+pub(super) fn matched_part(filter: &str) -> &str {
+    match filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/')) {
+        Some((_, shared)) => shared,
+        None => filter,
+    }
+}
+
+/// Replaces each `{name}` in `template`; what was put in is not looked at again.
+pub(super) fn expand(template: &str, values: &[(&str, &str)]) -> String {
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(start) = rest.find('{') {
+        let (before, from) = rest.split_at(start);
+        out.push_str(before);
+        let known = values.iter().find_map(|(name, value)| {
+            let tail = from[1..].strip_prefix(name)?.strip_prefix('}')?;
+            Some((*value, tail))
+        });
+        match known {
+            Some((value, tail)) => {
+                out.push_str(value);
+                rest = tail;
+            }
+            None => {
+                out.push('{');
+                rest = &from[1..];
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Why a string can't be published to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Illegal {
+    /// It has no characters.
+    Empty,
+    /// It has this many bytes.
+    TooLong(usize),
+    /// It has a wildcard.
+    Wildcard,
+    /// It has a character that MQTT forbids, or that a broker may close the connection for.
+    Character(char),
+}
+
+impl fmt::Display for Illegal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => write!(f, "it is empty"),
+            Self::TooLong(bytes) => write!(f, "it has {bytes} bytes, the limit is {NAME_MAX}"),
+            Self::Wildcard => write!(f, "it has a wildcard (+ or #)"),
+            Self::Character(c) => write!(f, "it has the character U+{:04X}", u32::from(*c)),
+        }
+    }
+}
+
+/// Whether `name` is a topic that can be published to.
+pub(super) fn check_name(name: &str) -> Result<(), Illegal> {
+    if name.is_empty() {
+        return Err(Illegal::Empty);
+    }
+    if name.contains(['+', '#']) {
+        return Err(Illegal::Wildcard);
+    }
+    check_text(name)
+}
+
+/// Whether `text` can be sent as an MQTT string. Control characters and non-characters are refused
+/// with NUL: a broker may take them for a malformed packet (MQTT 5, section 1.5.4), and the same
+/// message would end each connection anew.
+pub(super) fn check_text(text: &str) -> Result<(), Illegal> {
+    if text.len() > NAME_MAX {
+        return Err(Illegal::TooLong(text.len()));
+    }
+    match text.chars().find(|c| c.is_control() || is_no_character(*c)) {
+        Some(c) => Err(Illegal::Character(c)),
+        None => Ok(()),
+    }
+}
+
+fn is_no_character(c: char) -> bool {
+    let code = u32::from(c);
+    (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plus_stands_for_exactly_one_level() {
+        assert!(matches("a/+/c", "a/b/c"));
+        assert!(matches("a/+", "a/"));
+        assert!(matches("+", "a"));
+        assert!(!matches("a/+", "a"));
+        assert!(!matches("+", "a/b"));
+        assert!(matches("+/+", "/finance"));
+    }
+
+    #[test]
+    fn a_hash_stands_for_the_rest_and_for_the_parent() {
+        for topic in ["a", "a/", "a/b", "a/b/c"] {
+            assert!(matches("a/#", topic), "{topic}");
+        }
+        assert!(matches("#", "a/b"));
+        assert!(!matches("a/#", "ab"));
+    }
+
+    #[test]
+    fn a_wildcard_at_the_start_never_takes_a_topic_that_starts_with_a_dollar() {
+        assert!(!matches("#", "$SYS/x"));
+        assert!(!matches("+/x", "$SYS/x"));
+        assert!(matches("$SYS/#", "$SYS/x"));
+        assert!(matches("a/#", "a/$x"));
+    }
+
+    #[test]
+    fn a_shared_subscription_matches_by_what_follows_its_group() {
+        assert_eq!(matched_part("$share/group/a/+"), "a/+");
+        assert_eq!(matched_part("a/+"), "a/+");
+        assert!(is_shared("$share/group/a"));
+        assert!(!is_shared("share/group/a"));
+    }
+
+    #[test]
+    fn a_template_replaces_the_names_it_knows_and_leaves_the_rest() {
+        let values = [("topic", "a/{node}"), ("node", "n1"), ("pubsub", "p")];
+        assert_eq!(expand("{node}/{pubsub}/{topic}", &values), "n1/p/a/{node}");
+        assert_eq!(expand("{other}/{topic", &values), "{other}/{topic");
+        assert_eq!(expand("{{node}}", &values), "{n1}");
+        assert_eq!(expand("", &values), "");
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_published_to_is_refused_with_its_reason() {
+        assert_eq!(check_name(""), Err(Illegal::Empty));
+        assert_eq!(check_name("a/+"), Err(Illegal::Wildcard));
+        assert_eq!(check_name("a#"), Err(Illegal::Wildcard));
+        assert_eq!(check_name("a\0b"), Err(Illegal::Character('\0')));
+        assert_eq!(check_name("a\u{85}"), Err(Illegal::Character('\u{85}')));
+        assert_eq!(check_name("a\u{FFFE}"), Err(Illegal::Character('\u{FFFE}')));
+        assert_eq!(check_name("a\u{1FFFF}"), Err(Illegal::Character('\u{1FFFF}')));
+        assert_eq!(check_name(&"x".repeat(65_536)), Err(Illegal::TooLong(65_536)));
+        assert_eq!(check_name(&"x".repeat(65_535)), Ok(()));
+        assert_eq!(check_name("$aws/things/ü"), Ok(()));
+    }
+}

@@ -1,0 +1,286 @@
+//! Who owns what: everything is built here, runs until the shutdown, and is drained in order.
+
+mod app;
+mod listen;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use store_forward::Store;
+use store_forward::clock::{Clock, OsClock};
+use store_forward::consumer::Delivery;
+use store_forward::disk::{DiskError, MemoryDisk, OsDisk};
+use store_forward::ids::NodeId;
+use store_forward::limits::Limits;
+use store_forward::store::{OpenError, Options};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::control::Control;
+use crate::load::{Ground, Loaded, load};
+use crate::metrics::{self, Calls};
+use crate::pubsub::PubSubBlock;
+use crate::pubsub::cloudevent::{self, Origin};
+use crate::settings::Settings;
+use crate::uplink::{self, Render, UplinkDeps, UplinkStatus};
+
+/// Why the process can't start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Flags or files are wrong; each line says what, where and what to do.
+    #[error("{}", .0.join("\n"))]
+    Configuration(Vec<String>),
+    /// The data directory can't be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The store can't be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// A port or socket can't be listened at.
+    #[error("{what} can't be listened at: {cause}; free it, or choose another one with {flag}")]
+    Listen {
+        /// The address.
+        what: String,
+        /// What chooses it.
+        flag: &'static str,
+        /// Why.
+        cause: std::io::Error,
+    },
+}
+
+/// Checks what only building can tell: component types, their settings, what uplinks name.
+///
+/// # Errors
+///
+/// Everything that is wrong.
+pub async fn check(settings: &Settings) -> Result<(), Vec<String>> {
+    let limits = Limits { reserve_bytes: 0, ..settings.limits.clone() };
+    let options = Options { node: None, limits, volatile: true };
+    let disk = Arc::new(MemoryDisk::new());
+    let store = Store::open(options, disk, Arc::new(OsClock::new()))
+        .map_err(|error| vec![error.to_string()])?;
+    let loaded =
+        load(&settings.resources, &ground(settings, store, Arc::new(OsClock::new()))).await?;
+    let problems = unknown_names(settings, &loaded);
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// Runs until `stop` becomes true; then drains, checkpoints and returns.
+///
+/// # Errors
+///
+/// When it can't start.
+pub async fn run(
+    settings: Settings,
+    stop: watch::Sender<bool>,
+    ready: impl FnOnce(&[String]),
+) -> Result<(), StartError> {
+    check(&settings).await.map_err(StartError::Configuration)?;
+    let clock: Arc<dyn Clock> = Arc::new(OsClock::new());
+    let store = open(&settings, &clock).await?;
+    let ground = ground(&settings, store.clone(), Arc::clone(&clock));
+    let loaded = load(&settings.resources, &ground).await.map_err(StartError::Configuration)?;
+    let block = Arc::new(PubSubBlock::new(loaded.pubsub.clone()));
+    let statuses: Vec<_> = settings.resources.uplinks.iter().map(uplink_status).collect();
+    let calls = Arc::new(Calls::default());
+    let mut servers = JoinSet::new();
+    let mut drains = JoinSet::new();
+    let mut addresses = Vec::new();
+    let mut ports = BTreeMap::new();
+    for app in &settings.apps {
+        let parts = app::Parts {
+            settings: &settings,
+            loaded: &loaded,
+            block: &block,
+            clock: &clock,
+            calls: &calls,
+            stop: &stop,
+        };
+        let port = app::start(app, &parts, &mut servers, &mut drains, &mut addresses).await?;
+        ports.insert(app.id.clone(), port);
+    }
+    let control = Control {
+        store: store.clone(),
+        uplinks: Arc::new(statuses.clone()),
+        apps: Arc::new(ports),
+    };
+    serve_control(&settings, control, calls, &mut servers, &stop).await?;
+    let deps = Deps { store: &store, block: &block, loaded: &loaded };
+    start_uplinks(&settings, &deps, &statuses, &mut drains, &stop);
+    warn_of_strangers(&settings, &store);
+    ready(&addresses);
+    wait(&stop).await;
+    tracing::info!("shutdown has begun, what is in flight is finished");
+    drain(drains, servers, settings.grace).await;
+    store.close().await;
+    tracing::info!("everything is on the disk, good bye");
+    Ok(())
+}
+
+async fn open(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Store, StartError> {
+    let disk = Arc::new(OsDisk::open(&settings.data_dir)?);
+    let options =
+        Options { node: settings.node.clone(), limits: settings.limits.clone(), volatile: false };
+    let clock = Arc::clone(clock);
+    let opened = tokio::task::spawn_blocking(move || Store::open(options, disk, clock)).await;
+    let store = opened.map_err(|error| {
+        StartError::Configuration(vec![format!("the store could not be opened: {error}")])
+    })??;
+    let NodeId(node) = &store.identity().node;
+    tracing::info!(node, dir = %settings.data_dir.display(), "store is open");
+    Ok(store)
+}
+
+fn ground(settings: &Settings, store: Store, clock: Arc<dyn Clock>) -> Ground {
+    Ground {
+        store,
+        limits: settings.limits.clone(),
+        clock,
+        app_id: settings.apps.first().map(|app| app.id.clone()).unwrap_or_default(),
+        namespace: std::env::var("NAMESPACE").unwrap_or_default(),
+    }
+}
+
+/// Pub/sub components that an uplink names and that it can't use.
+fn unknown_names(settings: &Settings, loaded: &Loaded) -> Vec<String> {
+    let mut problems = Vec::new();
+    for uplink in &settings.resources.uplinks {
+        let routes = uplink.routes.iter().map(|route| &route.pubsub);
+        let downlinks = uplink.downlinks.iter().map(|downlink| &downlink.pubsub);
+        let dead = uplink.dead_letter.iter().map(|topic| &topic.pubsub);
+        for name in routes.chain(downlinks).chain(dead) {
+            if !loaded.durable.contains(name) {
+                let known: Vec<&str> = loaded.durable.iter().map(String::as_str).collect();
+                let (file, line) = (uplink.origin.file.display(), uplink.origin.line);
+                problems.push(format!(
+                    "{file}:{line}: uplink {:?}: {name:?} is no pub/sub component of type pubsub.redb: name one of {}, or add it",
+                    uplink.name,
+                    known.join(", ")
+                ));
+            }
+        }
+    }
+    problems.dedup();
+    problems
+}
+
+fn uplink_status(uplink: &config::model::Uplink) -> Arc<UplinkStatus> {
+    Arc::new(UplinkStatus::new(&uplink.name, &uplink.mqtt.host, uplink.mqtt.port))
+}
+
+async fn serve_control(
+    settings: &Settings,
+    control: Control,
+    calls: Arc<Calls>,
+    servers: &mut JoinSet<()>,
+    stop: &watch::Sender<bool>,
+) -> Result<(), StartError> {
+    let listener = Control::listen(&settings.data_dir).map_err(|cause| StartError::Listen {
+        what: settings.data_dir.join("control.sock").display().to_string(),
+        flag: "--data-dir",
+        cause,
+    })?;
+    let (router, stopped) = (control.clone().router(), wait_owned(stop.subscribe()));
+    servers.spawn(async move {
+        let _ = axum::serve(listener, router).with_graceful_shutdown(stopped).await;
+    });
+    let Some((addresses, port)) = &settings.metrics else { return Ok(()) };
+    let router: Router = metrics::router(calls, control);
+    for address in addresses {
+        match listen::bind(*address, *port, "--metrics-port").await {
+            Ok(listener) => listen::serve(listener, router.clone(), stop, servers),
+            // Another program's port is no reason not to keep data.
+            Err(error) => tracing::warn!(%error, "metrics are not served"),
+        }
+    }
+    Ok(())
+}
+
+struct Deps<'a> {
+    store: &'a Store,
+    block: &'a Arc<PubSubBlock>,
+    loaded: &'a Loaded,
+}
+
+fn start_uplinks(
+    settings: &Settings,
+    deps: &Deps<'_>,
+    statuses: &[Arc<UplinkStatus>],
+    drains: &mut JoinSet<()>,
+    stop: &watch::Sender<bool>,
+) {
+    for (spec, status) in settings.resources.uplinks.iter().zip(statuses) {
+        let (store, durable) = (deps.store.clone(), deps.loaded.durable.clone());
+        let deps = UplinkDeps {
+            identity: store.identity().clone(),
+            render: render(Arc::clone(deps.block)),
+            pubsubs: Arc::new(move |name| durable.contains(name).then(|| store.clone())),
+            status: Arc::clone(status),
+        };
+        let (spec, stopped) = (spec.clone(), wait_owned(stop.subscribe()));
+        drains.spawn(async move {
+            let name = spec.name.clone();
+            if let Err(error) = uplink::run(spec, deps, stopped).await {
+                tracing::error!(uplink = name, %error, "uplink does not run");
+            }
+        });
+    }
+}
+
+/// What an uplink sends of a message.
+fn render(block: Arc<PubSubBlock>) -> Render {
+    Arc::new(move |delivery: &Delivery, format| {
+        let entry = block.entries().find(|(name, _)| *name == delivery.topic.component);
+        match (format, entry) {
+            (config::model::Format::CloudEvent, Some((_, entry))) => {
+                let origin = Origin { identity: &entry.identity, stream: delivery.stream };
+                let message = &delivery.message;
+                cloudevent::envelope(&delivery.topic, message, origin, message.at.wall_ms)
+            }
+            _ => delivery.message.data.clone(),
+        }
+    })
+}
+
+/// Consumers of uplinks that no file names any more: their backlog is kept, and said so.
+fn warn_of_strangers(settings: &Settings, store: &Store) {
+    let Ok(status) = store.status() else { return };
+    for consumer in status.consumers {
+        let Some(name) = consumer.name.strip_prefix("uplink/") else { continue };
+        let named = |uplink: &config::model::Uplink| {
+            name == uplink.name
+                || name.strip_prefix(&uplink.name).is_some_and(|r| r.starts_with('/'))
+        };
+        if !settings.resources.uplinks.iter().any(named) {
+            tracing::warn!(
+                consumer = consumer.name,
+                backlog = consumer.backlog,
+                "uplink is not configured any more, what waits for it is kept: see `pannier forget`"
+            );
+        }
+    }
+}
+
+/// First what is delivered, then who is served; all of it within `grace`.
+async fn drain(mut drains: JoinSet<()>, mut servers: JoinSet<()>, grace: Duration) {
+    let finished = async {
+        while drains.join_next().await.is_some() {}
+        while servers.join_next().await.is_some() {}
+    };
+    if tokio::time::timeout(grace, finished).await.is_err() {
+        tracing::warn!("shutdown took too long, what was in flight is delivered again next time");
+    }
+}
+
+/// Resolves once the process is to stop.
+pub async fn wait(stop: &watch::Sender<bool>) {
+    wait_owned(stop.subscribe()).await;
+}
+
+async fn wait_owned(mut stop: watch::Receiver<bool>) {
+    // The sender lives as long as the process.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
