@@ -107,6 +107,8 @@ pub enum Refusal {
     Full,
     /// The message is too large: it will never work.
     TooLarge,
+    /// Nothing can be written until a restart.
+    Unavailable,
     /// Anything else.
     Other,
 }
@@ -193,6 +195,7 @@ impl Refusal {
         match error {
             PubSubError::Full(_) => Self::Full,
             PubSubError::TooLarge(_) => Self::TooLarge,
+            PubSubError::Unavailable(_) => Self::Unavailable,
             _ => Self::Other,
         }
     }

@@ -26,7 +26,9 @@ pub use open::{OpenError, Options};
 
 /// Rows and messages that one record of the sweeper takes: bounds its transaction.
 const EXPIRE_AT_ONCE: u32 = 1000;
-/// How often an engine with something in it looks for what is over its time.
+/// Bytes of one commit: what callers wait for together.
+const MAX_BATCH_BYTES: usize = 1 << 20;
+/// How soon after a write the engine looks for what is over its time.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is asked of the engine: operations that take effect together.
@@ -37,6 +39,18 @@ pub struct Request {
     /// Whether the answer must wait for the disk. Acknowledgements need not: losing one costs a
     /// repeat.
     pub durable: bool,
+}
+
+impl Request {
+    /// About how many bytes it brings.
+    pub(crate) fn bytes(&self) -> usize {
+        let bytes = |op: &Op| match op {
+            Op::Set { value, .. } => value.len(),
+            Op::Publish { message, .. } => message.data.len(),
+            _ => 0,
+        };
+        self.ops.iter().map(bytes).sum()
+    }
 }
 
 /// What a commit did.
@@ -73,7 +87,8 @@ pub struct Engine {
     next: Lsn,
     /// Since when records are missing in the tables' file, by time since boot.
     unsaved_since: Option<u64>,
-    swept_at: u64,
+    /// When to look for what is over its time, by time since boot.
+    sweep_at: Option<u64>,
     last: Timestamp,
     recovery: Recovery,
 }
@@ -131,19 +146,10 @@ impl Engine {
         if self.poisoned.is_some() {
             return None;
         }
-        let now = self.clock.read().up_ms;
-        let in_ms = |at: u64| Duration::from_millis(at.saturating_sub(now));
-        let save = self
-            .unsaved_since
-            .map(|since| in_ms(since.saturating_add(millis(self.limits.checkpoint_interval))));
-        let sweep = self.next_expiry().map(|at_ms| {
-            let up_ms = at_ms.saturating_sub(self.tables.index.meta.base_ms);
-            in_ms(up_ms.max(self.swept_at + millis(SWEEP_INTERVAL)))
-        });
-        match (save, sweep) {
-            (Some(save), Some(sweep)) => Some(save.min(sweep)),
-            (save, sweep) => save.or(sweep),
-        }
+        let interval = millis(self.limits.checkpoint_interval);
+        let save = self.unsaved_since.map(|since| since.saturating_add(interval));
+        let due = [save, self.sweep_at].into_iter().flatten().min()?;
+        Some(Duration::from_millis(due.saturating_sub(self.clock.read().up_ms)))
     }
 
     /// Takes what is over its time, and checkpoints when that is due. Says what went to dead
@@ -152,16 +158,11 @@ impl Engine {
         if self.poisoned.is_some() {
             return Vec::new();
         }
-        let mut letters = Vec::new();
         let now = self.clock.read().up_ms;
-        if self.next_expiry().is_some_and(|at_ms| at_ms <= self.tables.index.device_ms(now)) {
-            self.swept_at = now;
-            let unclaimed_ms = millis(self.limits.unclaimed_retention);
-            let ops = vec![Op::Expire { limit: EXPIRE_AT_ONCE, unclaimed_ms }];
-            for answer in self.commit(&[Request { ops, durable: false }]) {
-                letters.extend(answer.into_iter().flat_map(|done| done.published));
-            }
-        }
+        let letters = match self.sweep_at {
+            Some(at) if at <= now => self.sweep(now),
+            _ => Vec::new(),
+        };
         if self.checkpoint_is_due(now) {
             self.checkpoint();
         }
@@ -184,46 +185,70 @@ impl Engine {
         full: Option<&Error>,
     ) -> Result<Vec<Result<Committed, Error>>, Error> {
         let at = self.now();
-        let now_ms = self.tables.index.device_ms(at.up_ms);
+        let first = self.next;
         let txn = self.tables.begin()?;
         let mut answers = Vec::with_capacity(requests.len());
         {
             let mut writer = Writer::new(&txn);
             for request in requests {
-                let refusal = full.filter(|_| request.ops.iter().any(grows)).cloned();
-                let checked = refusal.map_or_else(
-                    || self.tables.check(&mut writer, &request.ops, now_ms, &self.limits),
-                    Err,
-                );
-                answers.push(match checked {
+                answers.push(match self.admit(&mut writer, at, &request.ops, full) {
                     Ok(()) => Ok(self.apply(&mut writer, at, &request.ops)?),
                     Err(error @ Error::Tables(_)) => return Err(error),
                     Err(error) => Err(error),
                 });
             }
         }
-        if answers.iter().all(Result::is_err) {
+        if self.next == first {
             txn.abort()?;
             return Ok(answers);
         }
         self.make_durable(requests.iter().any(|request| request.durable))?;
         self.tables.commit(txn)?;
         self.unsaved_since.get_or_insert(at.up_ms);
+        // What was written may be over its time before what the sweeper waits for.
+        let soon = at.up_ms + millis(SWEEP_INTERVAL);
+        self.sweep_at = Some(self.sweep_at.map_or(soon, |sweep_at| sweep_at.min(soon)));
         Ok(answers)
     }
 
+    /// Whether a request may take effect; its record is in the buffer then.
+    fn admit(
+        &mut self,
+        writer: &mut Writer<'_>,
+        at: Timestamp,
+        ops: &[Op],
+        full: Option<&Error>,
+    ) -> Result<(), Error> {
+        if let Some(full) = full.filter(|_| ops.iter().any(grows)) {
+            return Err(full.clone());
+        }
+        let now_ms = self.tables.index.device_ms(at.up_ms);
+        self.tables.check(writer, ops, now_ms, &self.limits)?;
+        self.buffer.clear();
+        self.buffer = postcard::to_extend(&(at, ops), std::mem::take(&mut self.buffer))
+            .map_err(|error| Error::Tables(format!("can't encode a record: {error}")))?;
+        let limit = usize::try_from(crate::journal::max_payload(self.limits.segment_bytes));
+        let limit = limit.unwrap_or(usize::MAX);
+        if self.journal.is_none() || self.buffer.len() <= limit {
+            return Ok(());
+        }
+        let (what, bytes) = ("all that is to be written at once", self.buffer.len());
+        Err(Error::TooLarge { what, bytes, limit, setting: "spec.limits.journalSegment" })
+    }
+
+    /// Appends the record in the buffer to the journal, and makes it take effect.
     fn apply(
         &mut self,
         writer: &mut Writer<'_>,
         at: Timestamp,
         ops: &[Op],
     ) -> Result<Committed, Error> {
+        if ops.is_empty() {
+            let lsn = Lsn(self.next.0.saturating_sub(1));
+            return Ok(Committed { lsn, published: Vec::new(), registered: None });
+        }
         let lsn = match &mut self.journal {
             Some(journal) => {
-                self.buffer.clear();
-                let buffer = std::mem::take(&mut self.buffer);
-                self.buffer = postcard::to_extend(&(at, ops), buffer)
-                    .map_err(|error| Error::Tables(format!("can't encode a record: {error}")))?;
                 journal.append(&self.buffer).map_err(|error| Error::Tables(error.to_string()))?
             }
             None => self.next,
@@ -234,6 +259,19 @@ impl Engine {
         let published =
             published.into_iter().map(|(stream, sequence)| Published { stream, sequence });
         Ok(Committed { lsn, published: published.collect(), registered })
+    }
+
+    fn sweep(&mut self, now: u64) -> Vec<Published> {
+        let mut letters = Vec::new();
+        if self.next_expiry().is_some_and(|at| at <= now) {
+            let unclaimed_ms = millis(self.limits.unclaimed_retention);
+            let ops = vec![Op::Expire { limit: EXPIRE_AT_ONCE, unclaimed_ms }];
+            for answer in self.commit(&[Request { ops, durable: false }]) {
+                letters.extend(answer.into_iter().flat_map(|done| done.published));
+            }
+        }
+        self.sweep_at = self.next_expiry();
+        letters
     }
 
     fn make_durable(&mut self, synced: bool) -> Result<(), Error> {
@@ -259,9 +297,22 @@ impl Engine {
             || self.unsaved_since.is_some_and(|since| now.saturating_sub(since) >= interval)
     }
 
+    /// When something is over its time, by time since boot. A failed read is tried again.
     fn next_expiry(&self) -> Option<u64> {
         let unclaimed_ms = millis(self.limits.unclaimed_retention);
-        self.tables.next_expiry(unclaimed_ms).unwrap_or_default()
+        match self.tables.next_expiry(unclaimed_ms) {
+            Ok(at_ms) => at_ms.map(|ms| ms.saturating_sub(self.tables.index.meta.base_ms)),
+            Err(error) => {
+                tracing::error!(%error, "what is over its time can't be looked for");
+                Some(self.clock.read().up_ms + millis(SWEEP_INTERVAL))
+            }
+        }
+    }
+
+    /// Bytes that one commit may bring: the current journal segment and the one that stands ready
+    /// hold it, so that a disk that fills up meanwhile can't fail it half way.
+    pub(crate) fn batch_bytes(&self) -> usize {
+        usize::try_from(self.limits.segment_bytes / 4).unwrap_or(usize::MAX).min(MAX_BATCH_BYTES)
     }
 
     fn now(&self) -> Timestamp {

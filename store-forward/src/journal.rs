@@ -86,6 +86,11 @@ struct Active {
     at: u64,
 }
 
+/// Bytes of a payload at most, for segments of that many bytes.
+pub(crate) fn max_payload(segment_bytes: u64) -> u64 {
+    segment_bytes.saturating_sub(segment::HEADER_BYTES + frame::HEADER_BYTES as u64)
+}
+
 impl Journal {
     /// Opens the journal and hands every frame after `applied` to `replay`, in order. What was
     /// replayed is durable when this returns.
@@ -141,7 +146,7 @@ impl Journal {
     /// [`JournalError::TooLarge`] when it doesn't fit in a segment.
     pub fn append(&mut self, payload: &[u8]) -> Result<Lsn, JournalError> {
         self.usable()?;
-        let limit = self.segment_bytes - segment::HEADER_BYTES - frame::HEADER_BYTES as u64;
+        let limit = max_payload(self.segment_bytes);
         let Some(len) = u32::try_from(payload.len()).ok().filter(|len| u64::from(*len) <= limit)
         else {
             return Err(JournalError::TooLarge { bytes: payload.len(), limit });

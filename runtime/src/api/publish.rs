@@ -351,6 +351,7 @@ fn status_of(error: &PublishError) -> StatusCode {
         PublishError::Failed { refusal, .. } => match refusal {
             Refusal::Full => StatusCode::INSUFFICIENT_STORAGE,
             Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Other => StatusCode::INTERNAL_SERVER_ERROR,
         },
     }

@@ -2,24 +2,10 @@
 
 use std::fmt;
 
+pub(super) use store_forward::topic::matches;
+
 /// Bytes of a topic's name: its length is sent as two bytes (MQTT 5, section 1.5.4).
 pub(super) const NAME_MAX: usize = 65_535;
-
-/// Whether `filter` accepts `topic`.
-pub(super) fn matches(filter: &str, topic: &str) -> bool {
-    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
-        return false;
-    }
-    let (mut wanted, mut levels) = (filter.split('/'), topic.split('/'));
-    loop {
-        match (wanted.next(), levels.next()) {
-            (Some("#"), _) | (None, None) => return true,
-            (Some("+"), Some(_)) => {}
-            (Some(want), Some(level)) if want == level => {}
-            _ => return false,
-        }
-    }
-}
 
 /// Whether `filter` is a shared subscription (MQTT 5, section 4.8.2).
 pub(super) fn is_shared(filter: &str) -> bool {

@@ -70,7 +70,7 @@ fn api_of(
     described: &Arc<Described>,
 ) -> Api {
     let namespace = std::env::var("NAMESPACE").unwrap_or_default();
-    let visible = |scopes: &[String]| scopes.is_empty() || scopes.iter().any(|s| *s == app.id);
+    let visible = |scopes: &[String]| scopes.is_empty() || scopes.contains(&app.id);
     let infos = parts.loaded.infos.iter().filter(|(_, scopes)| visible(scopes));
     let components: Vec<ComponentInfo> = infos.map(|(info, _)| info.clone()).collect();
     Api {

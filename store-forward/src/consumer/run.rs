@@ -1,5 +1,6 @@
 //! Drives a dispatcher: reads the store, hands batches to the sink, writes down what became of them.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use super::dispatch::{Batch, Dispatcher};
 use super::{Delivery, Outcome, Policy, Sink};
 use crate::error::Error;
 use crate::ids::{Sequence, StreamId};
+use crate::record::Topic;
 use crate::store::Consumer;
 
 /// Bytes read ahead from a stream at once: bounds memory, not delivery.
@@ -61,6 +63,7 @@ struct Driver {
     started: Instant,
     landing: FuturesUnordered<futures_util::future::BoxFuture<'static, Landed>>,
     unread_until: Option<Instant>,
+    topics: HashMap<StreamId, Topic>,
 }
 
 impl Driver {
@@ -72,6 +75,7 @@ impl Driver {
             started: Instant::now(),
             landing: FuturesUnordered::new(),
             unread_until: None,
+            topics: HashMap::new(),
         }
     }
 
@@ -134,13 +138,10 @@ impl Driver {
     fn deliver(&mut self, batch: Batch) {
         let stream = batch.stream;
         let sequences: Vec<Sequence> = batch.messages.iter().map(|(_, m)| m.sequence).collect();
-        let topic = match self.consumer.topic(stream) {
-            Ok(Some(topic)) => topic,
-            Ok(None) | Err(_) => {
-                let gone = Outcome::Unreachable("the stream can't be read".into());
-                let outcomes = sequences.into_iter().map(|s| (s, gone.clone())).collect();
-                return self.settle(stream, outcomes);
-            }
+        let Some(topic) = self.topic(stream) else {
+            let gone = Outcome::Unreachable("the stream can't be read".into());
+            let outcomes = sequences.into_iter().map(|s| (s, gone.clone())).collect();
+            return self.settle(stream, outcomes);
         };
         let deliveries = batch.messages.into_iter().map(|(attempt, message)| Delivery {
             topic: topic.clone(),
@@ -155,6 +156,15 @@ impl Driver {
             outcomes.resize_with(sequences.len(), silent);
             (stream, sequences.into_iter().zip(outcomes).collect())
         }));
+    }
+
+    fn topic(&mut self, stream: StreamId) -> Option<Topic> {
+        if let Some(topic) = self.topics.get(&stream) {
+            return Some(topic.clone());
+        }
+        let topic = self.consumer.topic(stream).ok().flatten()?;
+        self.topics.insert(stream, topic.clone());
+        Some(topic)
     }
 
     fn settle(&mut self, stream: StreamId, outcomes: Vec<(Sequence, Outcome)>) {

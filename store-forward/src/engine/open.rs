@@ -95,7 +95,7 @@ impl Engine {
             buffer: Vec::new(),
             next,
             unsaved_since: (recovery.replayed > 0).then_some(now),
-            swept_at: now,
+            sweep_at: Some(now),
             last,
             recovery,
         };

@@ -57,6 +57,8 @@ fn after_a_checkpoint_there_is_nothing_to_replay_and_an_idle_engine_is_not_due()
     one(&mut first, vec![set("k", None)]).unwrap();
     assert!(first.due_in().is_some());
     first.checkpoint();
+    clock.advance(Duration::from_secs(2));
+    first.maintain();
     assert_eq!(first.due_in(), None);
     drop(first);
     assert_eq!(engine(&disk, &clock).recovery().replayed, 0);
@@ -88,6 +90,44 @@ fn a_reboot_into_1970_expires_nothing_and_time_goes_on() {
     assert!(second.reader().state("s", "k", now(&clock)).unwrap().is_some());
     clock.advance(Duration::from_millis(60_000));
     assert!(second.reader().state("s", "k", now(&clock)).unwrap().is_none());
+}
+
+#[test]
+fn a_record_that_fits_in_no_segment_is_refused_and_the_store_goes_on() {
+    let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
+    let mut engine = engine(&disk, &clock);
+    let (component, key) = ("s".to_owned(), "k".to_owned());
+    let value = vec![7; 64 << 10];
+    let large = Op::Set { component, key, value, when: Condition::Any, ttl_ms: None };
+    let refused = one(&mut engine, vec![large]).unwrap_err();
+    assert!(refused.to_string().contains("spec.limits.journalSegment"), "{refused}");
+    one(&mut engine, vec![set("k", None)]).unwrap();
+    assert_eq!(engine.poisoned(), None);
+}
+
+#[test]
+fn what_has_nothing_to_do_writes_nothing() {
+    let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
+    let mut engine = engine(&disk, &clock);
+    one(&mut engine, Vec::new()).unwrap();
+    clock.advance(Duration::from_secs(60));
+    engine.maintain();
+    assert_eq!(engine.due_in(), None);
+}
+
+#[test]
+fn the_sweeper_takes_what_is_over_its_time_and_then_sleeps() {
+    let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
+    let mut engine = engine(&disk, &clock);
+    one(&mut engine, vec![set("k", Some(5_000))]).unwrap();
+    clock.advance(Duration::from_secs(20));
+    while engine.due_in() == Some(Duration::ZERO) {
+        engine.maintain();
+    }
+    assert_eq!(engine.index().meta.state_bytes, 0);
+    clock.advance(Duration::from_secs(20));
+    engine.maintain();
+    assert_eq!(engine.due_in(), None);
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub enum JournalError {
     },
     /// Another version wrote it.
     #[error(
-        "{file} has journal format {found}, this version reads {known}: start the version that wrote it, stop it in order so that the journal is drained, then upgrade"
+        "{file} has journal format {found}, this version reads {known}: use the version that wrote it"
     )]
     Format {
         /// The segment's file.

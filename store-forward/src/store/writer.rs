@@ -72,7 +72,7 @@ impl Queue {
     }
 
     /// Waits for requests, or until `due`. `None` once closed and empty.
-    fn take(&self, due: Option<Duration>) -> Option<Vec<Pending>> {
+    fn take(&self, due: Option<Duration>, max_bytes: usize) -> Option<Vec<Pending>> {
         let mut waiting = self.lock();
         if waiting.pending.is_empty() && !waiting.closed {
             waiting.writer_sleeps = true;
@@ -88,7 +88,14 @@ impl Queue {
         if waiting.pending.is_empty() && waiting.closed {
             return None;
         }
-        let count = waiting.pending.len().min(MAX_BATCH);
+        let mut bytes = 0;
+        let fits = |pending: &&Pending| {
+            bytes += pending.request.bytes();
+            bytes <= max_bytes
+        };
+        let count = waiting.pending.iter().take(MAX_BATCH).take_while(fits).count();
+        // One that is larger than the bound goes alone.
+        let count = count.max(1).min(waiting.pending.len());
         Some(waiting.pending.drain(..count).collect())
     }
 
@@ -106,10 +113,11 @@ pub(super) fn run(
     commit_delay: Duration,
 ) {
     gauges.update(&engine);
-    while let Some(mut batch) = queue.take(engine.due_in()) {
+    while let Some(mut batch) = queue.take(engine.due_in(), engine.batch_bytes()) {
         if !commit_delay.is_zero() && !batch.is_empty() && batch.len() < MAX_BATCH {
             std::thread::sleep(commit_delay);
-            batch.extend(queue.take(Some(Duration::ZERO)).unwrap_or_default());
+            batch
+                .extend(queue.take(Some(Duration::ZERO), engine.batch_bytes()).unwrap_or_default());
         }
         commit(&mut engine, mailboxes, batch);
         let letters = engine.maintain();
