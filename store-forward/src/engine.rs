@@ -343,9 +343,10 @@ fn decode(payload: &[u8]) -> Result<Record, postcard::Error> {
     postcard::from_bytes(payload)
 }
 
-/// Whether an operation needs room: those that give some back work on a full disk.
+/// Whether an operation needs room. Those that give some back work on a full disk, and so do those
+/// that a consumer needs to come up and drain it.
 fn grows(op: &Op) -> bool {
-    matches!(op, Op::Set { .. } | Op::Publish { .. } | Op::Register(_) | Op::Configure { .. })
+    matches!(op, Op::Set { .. } | Op::Publish { .. })
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -17,6 +17,7 @@ use crate::disk::Disk;
 use crate::engine::{Engine, Request};
 use crate::error::Error;
 use crate::ids::{ConsumerId, Epoch, NodeId, Sequence, StreamId};
+use crate::limits::StreamLimits;
 use crate::record::{ConsumerSpec, Op, Topic};
 use crate::tables::{Page, Reader};
 
@@ -174,6 +175,19 @@ impl Store {
     /// [`Error::UnknownConsumer`]; see [`Store::commit`].
     pub async fn unregister(&self, name: &str) -> Result<(), Error> {
         self.commit(vec![Op::Unregister { name: name.to_owned() }]).await.map(|_| ())
+    }
+
+    /// Sets the limits of a pub/sub component's streams, where they are not set so already.
+    ///
+    /// # Errors
+    ///
+    /// See [`Store::commit`].
+    pub async fn configure(&self, component: &str, limits: StreamLimits) -> Result<(), Error> {
+        if self.inner.reader.limits(component)?.unwrap_or_default() == limits {
+            return Ok(());
+        }
+        let component = component.to_owned();
+        self.commit(vec![Op::Configure { component, limits }]).await.map(|_| ())
     }
 
     /// Who the store is.

@@ -51,13 +51,13 @@ pub(super) struct OnStore {
 }
 
 impl OnStore {
-    /// Limits are written at each start: the store may remember others from before.
+    /// The store may remember other limits from before.
     pub(super) async fn open(
         component: String,
         store: Store,
         limits: StreamLimits,
     ) -> Result<Arc<dyn PubSub>, BuildError> {
-        store.commit(vec![Op::Configure { component: component.clone(), limits }]).await?;
+        store.configure(&component, limits).await?;
         Ok(Arc::new(Self { component, store }))
     }
 

@@ -1,6 +1,8 @@
 //! What survives: crashes, full disks and clocks that jump.
 #![allow(clippy::unwrap_used)]
 
+mod crash;
+
 use std::time::Duration;
 
 use super::*;
@@ -8,10 +10,15 @@ use crate::clock::{ManualClock, Reading};
 use crate::disk::MemoryDisk;
 use crate::record::{Condition, ConsumerKind, ConsumerSpec, Filter, NewMessage, Topic};
 
-fn engine(disk: &Arc<MemoryDisk>, clock: &ManualClock) -> Engine {
+fn engine<D: Disk>(disk: &Arc<D>, clock: &ManualClock) -> Engine {
+    try_engine(disk, clock).unwrap()
+}
+
+fn try_engine<D: Disk>(disk: &Arc<D>, clock: &ManualClock) -> Result<Engine, OpenError> {
     let limits = Limits { reserve_bytes: 0, segment_bytes: 64 << 10, ..Limits::default() };
     let options = Options { node: None, limits, volatile: false };
-    Engine::open(options, disk.clone(), Arc::new(clock.clone())).unwrap()
+    let disk: Arc<dyn Disk> = disk.clone();
+    Engine::open(options, disk, Arc::new(clock.clone()))
 }
 
 fn clock() -> ManualClock {

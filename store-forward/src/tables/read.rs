@@ -9,6 +9,7 @@ use super::schema::{self, decode, state_row};
 use crate::consumer::Message;
 use crate::error::Error;
 use crate::ids::{ConsumerId, Sequence, StreamId};
+use crate::limits::StreamLimits;
 use crate::record::{ConsumerSpec, Topic};
 use crate::store::Row;
 
@@ -94,6 +95,12 @@ impl Reader {
             Some(found) => decode("a cursor", found.value()),
             None => Ok(Cursor::default()),
         }
+    }
+
+    pub(crate) fn limits(&self, component: &str) -> Result<Option<StreamLimits>, Error> {
+        let table = self.database.begin_read()?.open_table(schema::LIMITS)?;
+        let found = table.get(component)?;
+        found.map(|row| decode("limits", row.value())).transpose()
     }
 
     pub(crate) fn consumers(&self) -> Result<Vec<(ConsumerId, ConsumerSpec)>, Error> {

@@ -1,0 +1,115 @@
+//! The disk fails or the power goes: what was acknowledged is there, what was refused is not.
+
+use super::*;
+use crate::disk::crashing::CrashingDisk;
+
+/// What a workload was told.
+#[derive(Default)]
+struct Told {
+    saved: Vec<String>,
+    published: u64,
+}
+
+fn work(engine: &mut Engine, told: &mut Told) {
+    for n in 0..12 {
+        let key = format!("k{n}");
+        if one(engine, vec![set(&key, None), publish()]).is_ok() {
+            told.saved.push(key);
+            told.published += 1;
+        }
+        if n % 5 == 4 {
+            engine.checkpoint();
+        }
+    }
+}
+
+fn holds(engine: &Engine, told: &Told) -> Result<(), String> {
+    for key in &told.saved {
+        if engine.reader().state("s", key, 0).unwrap().is_none() {
+            return Err(format!("{key} was acknowledged and is gone"));
+        }
+    }
+    let last = engine.index().streams.values().next().map_or(0, |s| s.row.next.0 - 1);
+    let kept = engine.index().streams.values().next().map_or(0, |s| s.row.messages);
+    // One more may be there that was written and not answered.
+    if last < told.published || kept != last || last > told.published + 1 {
+        return Err(format!("{} were acknowledged, {last} given, {kept} kept", told.published));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_power_cut_at_any_write_or_sync_loses_nothing_that_was_acknowledged() {
+    let changes = {
+        let (disk, clock) = (Arc::new(CrashingDisk::default()), clock());
+        let mut engine = engine(&disk, &clock);
+        let before = disk.changes();
+        work(&mut engine, &mut Told::default());
+        disk.changes() - before
+    };
+    assert!(changes > 30, "{changes}");
+    for at in 0..changes {
+        for seed in 0..4 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let (disk, clock) = (Arc::new(CrashingDisk::default()), clock());
+            let mut first = engine(&disk, &clock);
+            disk.fail_after(at);
+            let mut told = Told::default();
+            work(&mut first, &mut told);
+            drop(first);
+            disk.crash(|| random.bool());
+            disk.mend();
+            let second = engine(&disk, &clock);
+            if let Err(lost) = holds(&second, &told) {
+                panic!("crash at change {at}, seed {seed}: {lost}");
+            }
+        }
+    }
+}
+
+#[test]
+fn after_a_failed_write_nothing_is_taken_until_a_restart_and_reading_goes_on() {
+    let (disk, clock) = (Arc::new(CrashingDisk::default()), clock());
+    let mut first = engine(&disk, &clock);
+    one(&mut first, vec![set("before", None)]).unwrap();
+    disk.fail_after(0);
+    assert!(matches!(one(&mut first, vec![set("k", None)]), Err(Error::Poisoned { .. })));
+    disk.mend();
+    assert!(matches!(one(&mut first, vec![set("k", None)]), Err(Error::Poisoned { .. })));
+    assert!(first.reader().state("s", "before", 0).unwrap().is_some());
+    assert!(first.reader().state("s", "k", 0).unwrap().is_none());
+    drop(first);
+    let mut second = engine(&disk, &clock);
+    one(&mut second, vec![set("k", None)]).unwrap();
+}
+
+#[test]
+fn a_full_disk_refuses_what_needs_room_and_takes_what_gives_some_back() {
+    let (disk, clock) = (Arc::new(CrashingDisk::default()), clock());
+    let mut first = engine(&disk, &clock);
+    let spec = ConsumerSpec {
+        name: "c".into(),
+        kind: ConsumerKind::App,
+        filters: vec![Filter { component: "pubsub".into(), topic: "t".into() }],
+        dead_letter: None,
+    };
+    let mut taken = 0;
+    disk.set_full(true);
+    let refused = loop {
+        match one(&mut first, vec![publish(), set(&taken.to_string(), None)]) {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+        assert!(taken < 100_000, "the disk is full and it never says so");
+    };
+    assert!(matches!(refused, Error::DiskFull { .. }), "{refused}");
+    drop(first);
+    let mut second = engine(&disk, &clock);
+    let consumer = one(&mut second, vec![Op::Register(spec)]).unwrap().registered.unwrap();
+    let stream = StreamId(1);
+    let ranges = vec![(Sequence(1), Sequence(taken))];
+    one(&mut second, vec![Op::Ack { consumer, stream, ranges }]).unwrap();
+    assert_eq!(second.index().live_bytes(), second.index().meta.state_bytes);
+    disk.set_full(false);
+    one(&mut second, vec![publish()]).unwrap();
+}
