@@ -31,7 +31,7 @@ pub mod units;
 mod yaml;
 
 pub use error::{ConfigError, Errors};
-pub use load::{MAX_FILE_BYTES, load};
+pub use load::{MAX_FILE_BYTES, load, load_what_can_be_read};
 use model::{Origin, Resources};
 use reader::Field;
 use report::Report;
@@ -41,11 +41,16 @@ use report::Report;
 /// # Errors
 /// Everything that is wrong in all of the texts.
 pub fn parse(sources: &[(PathBuf, String)]) -> Result<Resources, Errors> {
-    parse_into(Report::default(), sources)
+    strict(parse_into(Report::default(), sources))
+}
+
+/// All or nothing.
+fn strict((resources, errors): (Resources, Option<Errors>)) -> Result<Resources, Errors> {
+    errors.map_or(Ok(resources), Err)
 }
 
 /// Reads on after errors that were found earlier.
-fn parse_into(report: Report, sources: &[(PathBuf, String)]) -> Result<Resources, Errors> {
+fn parse_into(report: Report, sources: &[(PathBuf, String)]) -> (Resources, Option<Errors>) {
     let mut resources = Resources::default();
     for (file, text) in sources {
         if !load::fits(&report, file, text.len()) {
@@ -65,8 +70,5 @@ fn parse_into(report: Report, sources: &[(PathBuf, String)]) -> Result<Resources
     }
     let (errors, warnings) = report.finish();
     resources.warnings = warnings;
-    match Errors::collect(errors) {
-        Some(errors) => Err(errors),
-        None => Ok(resources),
-    }
+    (resources, Errors::collect(errors))
 }

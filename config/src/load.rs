@@ -19,6 +19,13 @@ pub const MAX_FILE_BYTES: usize = 1 << 20;
 /// # Errors
 /// Everything that is wrong in all of the files, and paths that can't be read.
 pub fn load(paths: &[PathBuf]) -> Result<Resources, Errors> {
+    crate::strict(load_what_can_be_read(paths))
+}
+
+/// [`load`] for whoever goes on to look for more errors: what could be read, beside what is wrong
+/// with the rest.
+#[must_use]
+pub fn load_what_can_be_read(paths: &[PathBuf]) -> (Resources, Option<Errors>) {
     let report = Report::default();
     let (mut sources, mut seen) = (Vec::new(), BTreeSet::new());
     for path in paths {

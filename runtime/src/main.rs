@@ -41,10 +41,11 @@ fn main() -> ExitCode {
 
 async fn run(args: &RunArgs) -> ExitCode {
     logs::init(&args.log_level, args.log_as_json);
-    let settings = match settings::read(args) {
-        Ok(settings) => settings,
-        Err(problems) => return fail(&problems.join("\n"), EX_CONFIG),
-    };
+    let (settings, problems) = settings::read(args);
+    let problems = wiring::check(&settings, problems).await;
+    if !problems.is_empty() {
+        return fail(&problems.join("\n"), EX_CONFIG);
+    }
     warn(&settings);
     let (stop, _) = watch::channel(false);
     tokio::spawn(stop_on_signal(stop.clone()));
@@ -106,22 +107,16 @@ async fn check(args: CheckArgs) -> ExitCode {
     line.extend(resources.map(|path| format!("--resources-path={}", path.display())));
     line.extend(args.config.iter().map(|path| format!("--config={}", path.display())));
     let Command::Run(run) = Cli::parse_from(line).command else { return ExitCode::FAILURE };
-    let checked = match settings::read(&run) {
-        Ok(settings) => {
-            for warning in &settings.resources.warnings {
-                eprintln!("warning: {warning}");
-            }
-            wiring::check(&settings).await
-        }
-        Err(problems) => Err(problems),
-    };
-    match checked {
-        Ok(()) => {
-            println!("all is well");
-            ExitCode::SUCCESS
-        }
-        Err(problems) => fail(&problems.join("\n"), EX_CONFIG),
+    let (settings, problems) = settings::read(&run);
+    for warning in &settings.resources.warnings {
+        eprintln!("warning: {warning}");
     }
+    let problems = wiring::check(&settings, problems).await;
+    if !problems.is_empty() {
+        return fail(&problems.join("\n"), EX_CONFIG);
+    }
+    println!("all is well");
+    ExitCode::SUCCESS
 }
 
 async fn status(args: StatusArgs) -> ExitCode {

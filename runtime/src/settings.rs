@@ -65,16 +65,14 @@ pub struct AppSettings {
     pub app_token: Option<String>,
 }
 
-/// Reads the files that are named and puts them together with the flags.
-///
-/// # Errors
-///
-/// Every error of every file, and of what flags and files amount to.
-pub fn read(args: &RunArgs) -> Result<Settings, Vec<String>> {
+/// Reads the files that are named and puts them together with the flags. Beside the settings
+/// stands everything that is wrong; with anything there they are good only for finding more.
+#[must_use]
+pub fn read(args: &RunArgs) -> (Settings, Vec<String>) {
     let paths: Vec<PathBuf> = args.resources_path.iter().chain(&args.config).cloned().collect();
-    let resources = config::load(&paths)
-        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    let mut problems = Vec::new();
+    let (resources, errors) = config::load_what_can_be_read(&paths);
+    let mut problems: Vec<String> =
+        errors.into_iter().flatten().map(|error| error.to_string()).collect();
     let node = resources.node.clone().unwrap_or_default();
     let limits = limits(&node.limits, node.commit_delay, args.max_body_size, &mut problems);
     let apps = apps(args, &resources, node.listeners.http_port, &mut problems);
@@ -83,9 +81,6 @@ pub fn read(args: &RunArgs) -> Result<Settings, Vec<String>> {
         problems.push("there is no home directory to keep data in: give --data-dir".into());
         PathBuf::new()
     });
-    if !problems.is_empty() {
-        return Err(problems);
-    }
     let loopback = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
     let or_loopback = |given: &[IpAddr]| {
         if given.is_empty() { loopback.clone() } else { given.to_vec() }
@@ -100,7 +95,7 @@ pub fn read(args: &RunArgs) -> Result<Settings, Vec<String>> {
     let metrics_port = args.metrics_port.or(node.listeners.metrics_port).unwrap_or(METRICS_PORT);
     let metrics_on = args.enable_metrics.or(resources.configuration.metrics_enabled);
     let metrics_on = metrics_on.unwrap_or(true) && metrics_port != 0;
-    Ok(Settings {
+    let settings = Settings {
         data_dir,
         node: node.id.map(NodeId),
         limits,
@@ -112,7 +107,8 @@ pub fn read(args: &RunArgs) -> Result<Settings, Vec<String>> {
         log_calls: args.enable_api_logging.or(resources.configuration.api_logging).unwrap_or(false),
         without_effect: args.without_effect.given(),
         resources,
-    })
+    };
+    (settings, problems)
 }
 
 /// Where data is kept when nothing says otherwise: systemd's state directory, or the user's.

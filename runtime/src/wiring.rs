@@ -51,24 +51,32 @@ pub enum StartError {
     },
 }
 
-/// Checks what only building can tell: component types, their settings, what uplinks name.
-///
-/// # Errors
-///
-/// Everything that is wrong.
-pub async fn check(settings: &Settings) -> Result<(), Vec<String>> {
+/// Adds to what is wrong what only building can tell: component types, their settings, what
+/// uplinks name.
+pub async fn check(settings: &Settings, mut problems: Vec<String>) -> Vec<String> {
     let limits = Limits { reserve_bytes: 0, ..settings.limits.clone() };
     let options = Options { node: None, limits, volatile: true };
     let disk = Arc::new(MemoryDisk::new());
-    let store = Store::open(options, disk, Arc::new(OsClock::new()))
-        .map_err(|error| vec![error.to_string()])?;
-    let loaded =
-        load(&settings.resources, &ground(settings, store, Arc::new(OsClock::new()))).await?;
-    let problems = unknown_names(settings, &loaded);
-    if problems.is_empty() { Ok(()) } else { Err(problems) }
+    let clock: Arc<dyn Clock> = Arc::new(OsClock::new());
+    let store = match Store::open(options, disk, Arc::clone(&clock)) {
+        Ok(store) => store,
+        Err(error) => {
+            problems.push(error.to_string());
+            return problems;
+        }
+    };
+    match load(&settings.resources, &ground(settings, store, clock)).await {
+        // A component that couldn't be read is missing for no other reason.
+        Ok(loaded) if problems.is_empty() => unknown_names(settings, &loaded),
+        Ok(_) => problems,
+        Err(found) => {
+            problems.extend(found);
+            problems
+        }
+    }
 }
 
-/// Runs until `stop` becomes true; then drains, checkpoints and returns.
+/// Runs checked settings until `stop` becomes true; then drains, checkpoints and returns.
 ///
 /// # Errors
 ///
@@ -78,7 +86,6 @@ pub async fn run(
     stop: watch::Sender<bool>,
     ready: impl FnOnce(&[String]),
 ) -> Result<(), StartError> {
-    check(&settings).await.map_err(StartError::Configuration)?;
     let clock: Arc<dyn Clock> = Arc::new(OsClock::new());
     let store = open(&settings, &clock).await?;
     let ground = ground(&settings, store.clone(), Arc::clone(&clock));

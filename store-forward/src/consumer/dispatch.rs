@@ -218,13 +218,13 @@ impl Dispatcher {
         self.in_flight
     }
 
-    /// When to ask [`Dispatcher::next`] again, if nothing else happens.
+    /// When [`Dispatcher::next`] has something, if nothing else happens until then.
     #[must_use]
-    pub fn wake_at(&self) -> Option<Duration> {
-        let refused = self.lanes.values().flat_map(|l| l.refused.values().map(|(due, _)| *due));
-        let waits =
-            self.lanes.values().filter_map(|l| Some(l.waits_since? + self.policy.batch_wait));
-        refused.chain(waits).min()
+    pub fn wake_at(&self, window: usize) -> Option<Duration> {
+        if self.broken || self.in_flight >= self.policy.window.min(window).max(1) {
+            return None;
+        }
+        self.lanes.values().filter_map(|lane| lane.wake_at(&self.policy)).min()
     }
 }
 
@@ -249,6 +249,16 @@ impl Lane {
         self.batches += 1;
         self.flying.extend(messages.iter().map(|m| (m.sequence, m.clone())));
         Some(messages)
+    }
+
+    fn wake_at(&self, policy: &Policy) -> Option<Duration> {
+        if self.batches >= policy.per_stream {
+            return None;
+        }
+        match self.refused.first_key_value() {
+            Some((_, (due, _))) => (policy.by_key || self.flying.is_empty()).then_some(*due),
+            None => Some(self.waits_since? + policy.batch_wait),
+        }
     }
 
     /// A refused message whose time has come. In a pipelined stream it waits until what was sent

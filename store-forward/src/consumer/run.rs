@@ -89,7 +89,7 @@ impl Driver {
     }
 
     fn wake(&self) -> Option<Instant> {
-        let dispatcher = self.dispatcher.wake_at().filter(|at| *at > self.now());
+        let dispatcher = self.dispatcher.wake_at(self.sink.window());
         let dispatcher = dispatcher.map(|at| self.started + at);
         [dispatcher, self.unread_until].into_iter().flatten().min()
     }

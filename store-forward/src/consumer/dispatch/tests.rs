@@ -77,7 +77,7 @@ fn a_pipeline_fills_the_window_and_a_refused_message_stops_it_until_it_was_sent_
 fn a_batch_waits_for_company_but_not_for_ever() {
     let mut dispatcher = dispatcher(policy(1, 3), &[None, None]);
     assert!(next(&mut dispatcher, 0).is_empty());
-    assert_eq!(dispatcher.wake_at(), Some(at(1)));
+    assert_eq!(dispatcher.wake_at(usize::MAX), Some(at(1)));
     assert_eq!(next(&mut dispatcher, 1), [1, 2]);
 }
 
@@ -117,6 +117,18 @@ fn after_a_broken_link_nothing_is_sent_until_all_has_landed_and_it_is_mended() {
     dispatcher.mended();
     let again = [next(&mut dispatcher, 1), next(&mut dispatcher, 1), next(&mut dispatcher, 1)];
     assert_eq!(again, [[1], [2], [3]]);
+}
+
+#[test]
+fn a_refused_message_wakes_its_consumer_though_others_wait_behind_it() {
+    let policy = Policy { batch_wait: Duration::ZERO, ..policy(1, 1) };
+    let mut dispatcher = dispatcher(policy, &[None, None]);
+    assert_eq!(next(&mut dispatcher, 5), [1]);
+    assert_eq!(dispatcher.wake_at(usize::MAX), None);
+    settle(&mut dispatcher, 5, &[(1, Outcome::Retry("busy".into()))]);
+    assert_eq!(dispatcher.wake_at(usize::MAX), Some(at(6)));
+    assert!(next(&mut dispatcher, 5).is_empty());
+    assert_eq!(next(&mut dispatcher, 6), [1]);
 }
 
 #[test]

@@ -1,0 +1,167 @@
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, BufReader, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use serde_json::Value;
+
+use crate::http::{find, read_body, read_head};
+use crate::ports::free_port;
+use crate::wait::PATIENCE;
+
+/// What an app was sent.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// The path.
+    pub path: String,
+    /// The headers; names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub event: Value,
+}
+
+impl Received {
+    /// A header's value; the name is in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        find(&self.headers, name)
+    }
+}
+
+/// An app. It acknowledges what it is sent, unless told otherwise. Dropped, it is gone.
+pub struct App {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    subscriptions: Value,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    received: Vec<Received>,
+    answers: HashMap<String, VecDeque<(u16, String)>>,
+    connections: Vec<TcpStream>,
+    stopped: bool,
+}
+
+impl App {
+    /// An app that tells these subscriptions.
+    #[must_use]
+    pub fn start(subscriptions: Value) -> Self {
+        Self::start_at(free_port(), subscriptions)
+    }
+
+    /// An app at that port: one that was there before, maybe.
+    ///
+    /// # Panics
+    /// When something listens there.
+    #[must_use]
+    pub fn start_at(port: u16, subscriptions: Value) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+        let shared =
+            Arc::new(Shared { subscriptions, state: Mutex::default(), changed: Condvar::new() });
+        let server = Arc::clone(&shared);
+        thread::spawn(move || accept(&listener, &server));
+        Self { port, shared }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The next one to that path that has no answer yet gets this one.
+    pub fn will_answer(&self, path: &str, status: u16, body: &str) {
+        let mut state = self.shared.lock();
+        state.answers.entry(path.to_owned()).or_default().push_back((status, body.to_owned()));
+    }
+
+    /// Waits until that many events have come to that path, and returns all of them.
+    ///
+    /// # Panics
+    /// When they don't come.
+    #[must_use]
+    pub fn wait_for(&self, path: &str, count: usize) -> Vec<Received> {
+        let at = |state: &State| -> Vec<Received> {
+            state.received.iter().filter(|received| received.path == path).cloned().collect()
+        };
+        let missing = |state: &mut State| at(state).len() < count;
+        let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), PATIENCE, missing);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let received = at(&state);
+        drop(state);
+        assert!(received.len() >= count, "{} of {count} events at {path}", received.len());
+        received
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.stopped = true;
+        for connection in state.connections.drain(..) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+        drop(state);
+        // Wakes the listener, and shows when it has gone.
+        while TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            thread::yield_now();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records what came, and finds the answer to it.
+    fn take(&self, received: Received) -> (u16, String) {
+        let mut state = self.lock();
+        let scripted = state.answers.get_mut(&received.path).and_then(VecDeque::pop_front);
+        state.received.push(received);
+        drop(state);
+        self.changed.notify_all();
+        scripted.unwrap_or((200, String::new()))
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for connection in listener.incoming().flatten() {
+        let mut state = shared.lock();
+        if state.stopped {
+            return;
+        }
+        state.connections.extend(connection.try_clone());
+        drop(state);
+        let shared = Arc::clone(shared);
+        thread::spawn(move || serve(connection, &shared));
+    }
+}
+
+/// Answers one request after the other, until the connection is closed.
+fn serve(connection: TcpStream, shared: &Shared) -> io::Result<()> {
+    let mut connection = BufReader::new(connection);
+    loop {
+        let (line, headers) = read_head(&mut connection)?;
+        let body = read_body(&mut connection, &headers)?;
+        let mut words = line.split(' ');
+        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let (status, answer) = match (method, path) {
+            ("GET", "/dapr/subscribe") => (200, shared.subscriptions.to_string()),
+            ("POST", _) => {
+                let event = serde_json::from_slice(&body).unwrap_or_default();
+                shared.take(Received { path: path.to_owned(), headers, event })
+            }
+            _ => (404, String::new()),
+        };
+        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", answer.len());
+        connection.get_mut().write_all((head + &answer).as_bytes())?;
+    }
+}

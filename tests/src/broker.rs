@@ -1,0 +1,130 @@
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::certificates::{self, Certificates};
+use crate::directory::Directory;
+use crate::ports::free_port;
+use crate::process::Process;
+use crate::wait::until;
+
+/// Where distributions put it.
+const PLACES: [&str; 4] = [
+    "/usr/sbin/mosquitto",
+    "/usr/local/sbin/mosquitto",
+    "/opt/homebrew/sbin/mosquitto",
+    "/usr/bin/mosquitto",
+];
+
+/// A broker with ports and a directory of its own. It keeps sessions and messages over a stop, so
+/// that a subscriber misses nothing.
+pub struct Broker {
+    process: Option<Process>,
+    directory: Directory,
+    port: u16,
+    tls_port: u16,
+}
+
+impl Broker {
+    /// One that isn't started yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let broker = Self {
+            process: None,
+            directory: Directory::new(),
+            port: free_port(),
+            tls_port: free_port(),
+        };
+        broker.write_configuration();
+        broker
+    }
+
+    /// One that runs.
+    #[must_use]
+    pub fn started() -> Self {
+        let mut broker = Self::new();
+        broker.start();
+        broker
+    }
+
+    /// Starts it, and waits until it accepts connections.
+    ///
+    /// # Panics
+    /// When it ends instead, or runs already.
+    pub fn start(&mut self) {
+        assert!(self.process.is_none(), "it runs already");
+        let mut command = Command::new(find());
+        command.arg("-c").arg(self.directory.path().join("mosquitto.conf"));
+        let log = self.directory.path().join("log");
+        let process = self.process.insert(Process::start("mosquitto", &mut command, &log));
+        until("mosquitto accepts connections", || {
+            assert!(process.ended().is_none(), "mosquitto ended at its start");
+            TcpStream::connect(("127.0.0.1", self.port)).ok()
+        });
+    }
+
+    /// Ends it with SIGTERM. It has no time to finish anything with its clients, but what it has
+    /// acknowledged is on its disk.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn stop(&mut self) {
+        self.process.take().expect("it runs").stop();
+    }
+
+    /// Where it speaks plain MQTT.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where it speaks TLS, as `localhost`.
+    #[must_use]
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port
+    }
+
+    /// The certificate of the CA that its own certificate comes from.
+    #[must_use]
+    pub fn ca_certificate(&self) -> PathBuf {
+        self.directory.path().join("ca.pem")
+    }
+
+    fn write_configuration(&self) {
+        let Certificates { ca, certificate, key } = certificates::make();
+        self.directory.write("ca.pem", &ca);
+        let certificate = self.directory.write("certificate.pem", &certificate);
+        let key = self.directory.write("key.pem", &key);
+        let text = format!(
+            "user root\n\
+             persistence true\n\
+             persistence_location {}/\n\
+             allow_anonymous true\n\
+             max_queued_messages 0\n\
+             max_inflight_messages 0\n\
+             listener {} 127.0.0.1\n\
+             listener {} 127.0.0.1\n\
+             certfile {}\n\
+             keyfile {}\n",
+            self.directory.path().display(),
+            self.port,
+            self.tls_port,
+            certificate.display(),
+            key.display(),
+        );
+        self.directory.write("mosquitto.conf", &text);
+    }
+}
+
+impl Default for Broker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn find() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|folder| folder.join("mosquitto"));
+    let mut places = PLACES.iter().map(PathBuf::from).chain(on_path);
+    places.find(|place| place.is_file()).expect("mosquitto is installed: apt-get install mosquitto")
+}

@@ -1,0 +1,237 @@
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use serde_json::Value;
+
+use crate::app::App;
+use crate::binary;
+use crate::directory::Directory;
+use crate::http::{Answer, Client};
+use crate::ports::free_port;
+use crate::process::Process;
+use crate::wait::until;
+
+/// The app id that a device is told.
+pub const APP_ID: &str = "tester";
+
+/// The program with a data directory, resources and ports of its own. The same ones are used each
+/// time it is started.
+pub struct Device {
+    process: Option<Process>,
+    directory: Directory,
+    data: PathBuf,
+    http_port: u16,
+    metrics_port: u16,
+    app_port: Option<u16>,
+    environment: Vec<(String, String)>,
+}
+
+impl Device {
+    /// A device that isn't started yet, with no app and no resources.
+    #[must_use]
+    pub fn new() -> Self {
+        let directory = Directory::new();
+        std::fs::create_dir(directory.path().join("resources")).expect("a directory can be made");
+        Self {
+            process: None,
+            data: directory.path().join("data"),
+            directory,
+            http_port: free_port(),
+            metrics_port: free_port(),
+            app_port: None,
+            environment: Vec::new(),
+        }
+    }
+
+    /// With that app.
+    #[must_use]
+    pub fn with_app(mut self, app: &App) -> Self {
+        self.app_port = Some(app.port());
+        self
+    }
+
+    /// With a file of resources.
+    #[must_use]
+    pub fn with_resource(self, name: &str, text: &str) -> Self {
+        self.directory.write(&format!("resources/{name}"), text);
+        self
+    }
+
+    /// With the data directory of another device.
+    #[must_use]
+    pub fn with_data_of(mut self, other: &Self) -> Self {
+        self.data.clone_from(&other.data);
+        self
+    }
+
+    /// With a variable in its environment.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same device, started.
+    #[must_use]
+    pub fn started(mut self) -> Self {
+        self.start();
+        self
+    }
+
+    /// Starts it, and waits until it takes requests.
+    ///
+    /// # Panics
+    /// When it ends instead, or runs already.
+    pub fn start(&mut self) {
+        assert!(!self.is_running(), "it runs already");
+        let log = self.directory.path().join("log");
+        self.process = Some(Process::start("pannier", &mut self.command(), &log));
+        until("pannier takes requests", || {
+            assert!(self.is_running(), "pannier ended at its start");
+            let asked = self.client().send("GET", "/v1.0/healthz/outbound", &[], &[]);
+            asked.ok().filter(|answer| answer.status == 204)
+        });
+    }
+
+    /// Waits until its app's subscriptions are served.
+    ///
+    /// # Panics
+    /// When they never are.
+    pub fn wait_for_app(&self) {
+        until("pannier serves the app's subscriptions", || {
+            Some(()).filter(|()| self.get("/v1.0/healthz").status == 204)
+        });
+    }
+
+    /// Ends it with SIGKILL.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&mut self) {
+        self.process.take().expect("it runs").kill();
+    }
+
+    /// Ends it with SIGTERM, and says how it ended.
+    ///
+    /// # Panics
+    /// When it does not run, or does not end.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.process.take().expect("it runs").stop()
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Panics
+    /// When it does not run, or does not end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.process.take().expect("it runs").wait()
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.ended().is_none())
+    }
+
+    /// How it is started.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(binary::path());
+        command.args(["run", "--app-id", APP_ID, "--log-level", "info"]);
+        command.args(["--dapr-http-port", &self.http_port.to_string()]);
+        command.args(["--metrics-port", &self.metrics_port.to_string()]);
+        command.arg("--resources-path").arg(self.directory.path().join("resources"));
+        command.arg("--data-dir").arg(&self.data);
+        if let Some(port) = self.app_port {
+            command.args(["--app-port", &port.to_string()]);
+        }
+        // What is set where the tests run must not decide what they test.
+        for name in ["DAPR_API_TOKEN", "APP_API_TOKEN", "NAMESPACE"] {
+            command.env_remove(name);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Where it keeps its data.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Where it serves its API.
+    #[must_use]
+    pub fn http_port(&self) -> u16 {
+        self.http_port
+    }
+
+    /// Where it serves its metrics.
+    #[must_use]
+    pub fn metrics_port(&self) -> u16 {
+        self.metrics_port
+    }
+
+    /// A client of its API.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::new(self.http_port)
+    }
+
+    /// Sends one request.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<Answer> {
+        self.client().send(method, path, headers, body)
+    }
+
+    /// A GET.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], &[]).expect("pannier answers")
+    }
+
+    /// A POST of JSON.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    #[must_use]
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        let json = [("Content-Type", "application/json")];
+        self.send("POST", path, &json, body.to_string().as_bytes()).expect("pannier answers")
+    }
+
+    /// Publishes JSON to a topic of the default pub/sub component.
+    ///
+    /// # Panics
+    /// When it isn't acknowledged.
+    pub fn publish(&self, topic: &str, data: &Value) {
+        let answer = self.post(&format!("/v1.0/publish/pubsub/{topic}"), data);
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+
+    /// Saves a value in the default state store.
+    ///
+    /// # Panics
+    /// When it isn't acknowledged.
+    pub fn save(&self, key: &str, value: &Value) {
+        let items = serde_json::json!([{ "key": key, "value": value }]);
+        let answer = self.post("/v1.0/state/statestore", &items);
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+}
+
+impl Default for Device {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,33 @@
+//! The harness of the end-to-end tests: the real binary, a real broker, and apps on loopback.
+//!
+//! Everything here panics with the reason when something goes wrong: a test has no use for errors.
+
+/// An app: an HTTP server that records what it is sent, and answers as told.
+pub mod app;
+/// The program under test: where it is, and how its commands are run.
+pub mod binary;
+/// mosquitto, as the far side of an uplink.
+pub mod broker;
+/// Certificates for a broker, from a CA of its own.
+pub mod certificates;
+/// The program as a device runs it: own directory, own ports, own life.
+pub mod device;
+/// A small HTTP/1.1 client.
+pub mod http;
+/// What reached the broker, checked against what was promised.
+pub mod ledger;
+/// An MQTT client that collects what a broker sends.
+pub mod subscriber;
+
+mod directory;
+mod ports;
+mod process;
+mod wait;
+
+pub use app::App;
+pub use broker::Broker;
+pub use device::Device;
+pub use directory::Directory;
+pub use ports::free_port;
+pub use subscriber::Subscriber;
+pub use wait::{PATIENCE, until};

@@ -1,0 +1,151 @@
+//! The command line: what is wrong with the resources is told at once, and all of it.
+#![allow(clippy::unwrap_used)]
+
+use std::net::TcpListener;
+
+use tests::binary::{self, Finished};
+use tests::{Device, Directory};
+
+/// sysexits.h: `EX_CONFIG`.
+const CONFIGURATION_ERROR: i32 = 78;
+
+const WRONG_UPLINK: &str = "apiVersion: pannier.dev/v1
+kind: Uplink
+metadata: {name: up}
+spec:
+  mqtt: {url: \"http://broker.example\", keepAlive: 30}
+  routes: [{topic: \"sensors/#\", too: x}]
+";
+
+const WRONG_COMPONENT: &str = "apiVersion: dapr.io/v1alpha1
+kind: Component
+metadata: {name: store}
+spec: {type: redis}
+";
+
+const RIGHT: &str = "apiVersion: dapr.io/v1alpha1
+kind: Component
+metadata: {name: store}
+spec: {type: state.redb, version: v1}
+";
+
+fn check(files: &[(&str, &str)]) -> Finished {
+    let directory = Directory::new();
+    for (name, text) in files {
+        directory.write(name, text);
+    }
+    binary::run(&["check", "--resources-path", directory.path().to_str().unwrap()])
+}
+
+#[test]
+fn check_tells_every_error_with_file_and_line() {
+    let finished = check(&[("a.yaml", WRONG_UPLINK), ("b.yaml", WRONG_COMPONENT)]);
+    assert_eq!(finished.code, Some(CONFIGURATION_ERROR), "{}", finished.said);
+    for told in ["a.yaml:5", "keepAlive", "a.yaml:6", "too", "b.yaml:4", "redis"] {
+        assert!(finished.said.contains(told), "{told} is not in:\n{}", finished.said);
+    }
+}
+
+#[test]
+fn check_is_content_with_what_is_right_and_with_nothing() {
+    for files in [&[("store.yaml", RIGHT)][..], &[]] {
+        let finished = check(files);
+        assert_eq!(finished.code, Some(0), "{}", finished.said);
+    }
+}
+
+/// What reads as it should, and names things that aren't there.
+fn unknown_things() -> [(&'static str, String); 2] {
+    let unknown_type = RIGHT.replace("state.redb", "state.nosuch").replace("store", "one");
+    let metadata = "{type: state.redb, version: v1, metadata: [{name: odd, value: 1}]}";
+    let unknown_setting = RIGHT.replace("{type: state.redb, version: v1}", metadata);
+    [("a.yaml", unknown_type), ("b.yaml", unknown_setting)]
+}
+
+#[test]
+fn errors_that_only_components_can_find_are_told_all_at_once() {
+    let [(a, unknown_type), (b, unknown_setting)] = unknown_things();
+    let finished = check(&[(a, &unknown_type), (b, &unknown_setting)]);
+    assert_eq!(finished.code, Some(CONFIGURATION_ERROR), "{}", finished.said);
+    for told in ["a.yaml:1", "state.nosuch", "b.yaml:4", "odd"] {
+        assert!(finished.said.contains(told), "{told} is not in:\n{}", finished.said);
+    }
+}
+
+#[test]
+fn errors_that_only_components_can_find_are_told_with_the_others() {
+    let [(a, unknown_type), (b, unknown_setting)] = unknown_things();
+    let finished = check(&[(a, &unknown_type), (b, &unknown_setting), ("c.yaml", "kind: [")]);
+    assert_eq!(finished.code, Some(CONFIGURATION_ERROR), "{}", finished.said);
+    for told in ["a.yaml:1", "b.yaml:4", "c.yaml:"] {
+        assert!(finished.said.contains(told), "{told} is not in:\n{}", finished.said);
+    }
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_an_error() {
+    let finished = binary::run(&["check", "--resources-path", "/nonexistent/resources"]);
+    assert_ne!(finished.code, Some(0), "{}", finished.said);
+    assert!(finished.said.contains("/nonexistent/resources"), "{}", finished.said);
+}
+
+#[test]
+fn run_with_errors_ends_before_it_opens_a_port() {
+    let device = Device::new().with_resource("wrong.yaml", WRONG_UPLINK);
+    // If it wanted the port, this would be the error.
+    let _taken = TcpListener::bind(("127.0.0.1", device.http_port())).unwrap();
+    let finished = binary::run_command(&mut device.command());
+    assert_eq!(finished.code, Some(CONFIGURATION_ERROR), "{}", finished.said);
+    assert!(finished.said.contains("wrong.yaml:5"), "{}", finished.said);
+    assert!(finished.said.contains("wrong.yaml:6"), "{}", finished.said);
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_by_its_number() {
+    let device = Device::new();
+    let _taken = TcpListener::bind(("127.0.0.1", device.http_port())).unwrap();
+    let finished = binary::run_command(&mut device.command());
+    assert!(finished.code.is_some_and(|code| code != 0), "{finished:?}");
+    assert!(finished.said.contains(&device.http_port().to_string()), "{}", finished.said);
+}
+
+#[test]
+fn a_second_process_on_the_same_data_ends_with_the_reason() {
+    let mut device = Device::new().started();
+    let other = Device::new().with_data_of(&device);
+    let finished = binary::run_command(&mut other.command());
+    assert!(finished.code.is_some_and(|code| code != 0), "{finished:?}");
+    assert!(finished.said.contains(device.data().to_str().unwrap()), "{}", finished.said);
+    assert!(device.is_running());
+}
+
+#[test]
+fn status_tells_whether_anything_runs() {
+    let mut device = Device::new();
+    std::fs::create_dir_all(device.data()).unwrap();
+    let data = device.data().to_str().unwrap().to_owned();
+    let finished = binary::run(&["status", "--data-dir", &data]);
+    assert_ne!(finished.code, Some(0), "{}", finished.said);
+    assert!(finished.said.contains("run") && finished.said.contains(&data), "{}", finished.said);
+    device.start();
+    let finished = binary::run(&["status", "--data-dir", &data]);
+    assert_eq!(finished.code, Some(0), "{}", finished.said);
+    let finished = binary::run(&["status", "--data-dir", &data, "--json"]);
+    assert_eq!(finished.code, Some(0), "{}", finished.said);
+    let status: serde_json::Value = serde_json::from_str(&finished.said).unwrap();
+    assert!(status.is_object(), "{}", finished.said);
+}
+
+#[test]
+fn the_version_is_told() {
+    let finished = binary::run(&["--version"]);
+    assert_eq!(finished.code, Some(0));
+    assert!(finished.said.contains(env!("CARGO_PKG_VERSION")), "{}", finished.said);
+}
+
+#[test]
+fn an_argument_that_is_unknown_is_named() {
+    let finished = binary::run(&["run", "--no-such-flag"]);
+    assert!(finished.code.is_some_and(|code| code != 0), "{finished:?}");
+    assert!(finished.said.contains("--no-such-flag"), "{}", finished.said);
+}

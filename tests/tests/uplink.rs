@@ -1,0 +1,165 @@
+//! The uplink: what is published on the device reaches a broker, once there is one.
+#![allow(clippy::unwrap_used)]
+
+use serde_json::{Value, json};
+use tests::ledger::first_arrivals;
+use tests::subscriber::Received;
+use tests::{App, Broker, Device, Subscriber};
+
+/// Short delays, so that a test does not wait for long.
+const BACKOFF: &str = "backoff: {initial: 50ms, max: 200ms}";
+
+fn uplink(url: &str, more: &str) -> String {
+    format!(
+        "apiVersion: pannier.dev/v1\nkind: Uplink\nmetadata: {{name: up}}\nspec:\n  {BACKOFF}\n  \
+         mqtt: {{url: \"{url}\"{more}}}\n  routes:\n    - {{topic: \"sensors/#\", to: \"fleet/{{topic}}\", format: raw}}\n"
+    )
+}
+
+fn plain(broker: &Broker) -> Device {
+    let url = format!("mqtt://127.0.0.1:{}", broker.port());
+    Device::new().with_resource("uplink.yaml", &uplink(&url, ""))
+}
+
+fn publish(device: &Device, numbers: std::ops::Range<u32>) {
+    numbers.for_each(|n| device.publish("sensors/speed", &json!(n)));
+}
+
+fn has(received: &[Received], n: u32) -> bool {
+    received.iter().any(|message| message.payload == n.to_string().as_bytes())
+}
+
+fn arrived(received: &[Received]) -> Vec<Value> {
+    first_arrivals(received).remove("fleet/sensors/speed").unwrap_or_default()
+}
+
+fn numbers(count: u32) -> Vec<Value> {
+    (0..count).map(Value::from).collect()
+}
+
+#[test]
+fn what_was_published_without_a_broker_is_sent_when_there_is_one() {
+    let mut broker = Broker::started();
+    let subscriber = Subscriber::start(broker.port(), "fleet/#");
+    broker.stop();
+    let device = plain(&broker).started();
+    publish(&device, 0..100);
+    broker.start();
+    let received = subscriber.wait_for("100 messages", |received| has(received, 99));
+    assert_eq!(arrived(&received), numbers(100));
+    let first = &received[0];
+    assert_eq!(first.topic, "fleet/sensors/speed");
+    assert_eq!(first.property("pannier-stream"), "pubsub/sensors/speed");
+    let node = first.property("pannier-node");
+    let epoch = first.property("pannier-epoch");
+    assert!(!node.is_empty() && epoch.parse::<u64>().is_ok(), "{first:?}");
+    assert!(received.iter().all(|message| message.property("pannier-node") == node));
+}
+
+#[test]
+fn a_broker_that_goes_in_midstream_costs_neither_messages_nor_order() {
+    let mut broker = Broker::started();
+    let subscriber = Subscriber::start(broker.port(), "fleet/#");
+    let device = plain(&broker).started();
+    std::thread::scope(|scope| {
+        let publisher = scope.spawn(|| publish(&device, 0..600));
+        for n in [50, 250] {
+            let _ = subscriber.wait_for("the first messages", |received| has(received, n));
+            broker.stop();
+            broker.start();
+        }
+        publisher.join().unwrap();
+    });
+    let received = subscriber.wait_for("600 messages", |received| has(received, 599));
+    assert_eq!(arrived(&received), numbers(600));
+}
+
+#[test]
+fn what_the_broker_has_is_not_sent_again_after_a_graceful_end() {
+    let broker = Broker::started();
+    let subscriber = Subscriber::start(broker.port(), "fleet/#");
+    let mut device = plain(&broker).started();
+    publish(&device, 0..20);
+    let _ = subscriber.wait_for("20 messages", |received| has(received, 19));
+    assert!(device.stop().success());
+    device.start();
+    publish(&device, 20..21);
+    let received = subscriber.wait_for("the last message", |received| has(received, 20));
+    assert_eq!(arrived(&received), numbers(21));
+    assert!(received.len() <= 22, "{} messages were sent for 21", received.len());
+}
+
+#[test]
+fn what_waits_for_the_broker_outlives_sigkill() {
+    let mut broker = Broker::started();
+    let subscriber = Subscriber::start(broker.port(), "fleet/#");
+    broker.stop();
+    let mut device = plain(&broker).started();
+    publish(&device, 0..30);
+    device.kill();
+    broker.start();
+    device.start();
+    publish(&device, 30..60);
+    let received = subscriber.wait_for("60 messages", |received| has(received, 59));
+    assert_eq!(arrived(&received), numbers(60));
+}
+
+#[test]
+fn tls_with_a_ca_of_ones_own_is_spoken() {
+    let broker = Broker::started();
+    let subscriber = Subscriber::start(broker.port(), "fleet/#");
+    let url = format!("mqtts://localhost:{}", broker.tls_port());
+    let ca = format!(", caCert: \"{}\"", broker.ca_certificate().display());
+    let device = Device::new().with_resource("uplink.yaml", &uplink(&url, &ca)).started();
+    publish(&device, 0..10);
+    let received = subscriber.wait_for("10 messages", |received| has(received, 9));
+    assert_eq!(arrived(&received), numbers(10));
+}
+
+#[test]
+fn mqtt_3_1_1_is_spoken_where_it_is_asked_for() {
+    let broker = Broker::started();
+    let subscriber = Subscriber::start(broker.port(), "fleet/#");
+    let url = format!("mqtt://127.0.0.1:{}", broker.port());
+    let resource = uplink(&url, ", version: 3.1.1");
+    let device = Device::new().with_resource("uplink.yaml", &resource).started();
+    publish(&device, 0..10);
+    let received = subscriber.wait_for("10 messages", |received| has(received, 9));
+    let payloads: Vec<_> = received.iter().map(|message| message.payload.clone()).collect();
+    let expected: Vec<_> = (0..10).map(|n| n.to_string().into_bytes()).collect();
+    assert_eq!(payloads, expected);
+}
+
+#[test]
+fn a_cloud_event_goes_up_unless_the_payload_alone_is_asked_for() {
+    let broker = Broker::started();
+    let subscriber = Subscriber::start(broker.port(), "sensors/#");
+    let resource = format!(
+        "apiVersion: pannier.dev/v1\nkind: Uplink\nmetadata: {{name: up}}\nspec:\n  \
+         mqtt: {{url: \"mqtt://127.0.0.1:{}\"}}\n  routes: [{{topic: \"sensors/+\"}}]\n",
+        broker.port()
+    );
+    let device = Device::new().with_resource("uplink.yaml", &resource).started();
+    publish(&device, 7..8);
+    let received = subscriber.wait_for("one message", |received| !received.is_empty());
+    let event: Value = serde_json::from_slice(&received[0].payload).unwrap();
+    assert_eq!((&event["data"], &event["topic"]), (&json!(7), &json!("sensors/speed")));
+}
+
+#[test]
+fn what_comes_down_reaches_an_app() {
+    let broker = Broker::started();
+    let sender = Subscriber::start(broker.port(), "nothing");
+    sender.publish_retained("fleet/commands/stop", r#"{"now":true}"#);
+    let commands = json!([{ "pubsubname": "pubsub", "topic": "commands", "route": "/commands" }]);
+    let app = App::start(commands);
+    let url = format!("mqtt://127.0.0.1:{}", broker.port());
+    let downlinks = "  downlinks: [{from: \"fleet/commands/#\", to: commands}]\n";
+    let resource = uplink(&url, "") + downlinks;
+    let device = Device::new().with_app(&app).with_resource("uplink.yaml", &resource).started();
+    device.wait_for_app();
+    let received = app.wait_for("/commands", 1);
+    let data = &received[0].event["data"];
+    let text = data.as_str().map_or_else(|| data.to_string(), str::to_owned);
+    assert_eq!(text, r#"{"now":true}"#);
+}
