@@ -1,4 +1,95 @@
-//! What the device costs beside what its disk and its network cost.
-fn main() {
-    println!("{}", env!("CARGO_BIN_EXE_pannier"));
+//! What the device costs: each figure beside its floor, measured in the same run on the same disk.
+//!
+//! `cargo bench -p runtime --bench device` prints a table and judges nobody: `SHORT` is a hint, not
+//! a failure. Floor and figure take turns, so that a busy machine disturbs both.
+//!
+//! Names after `--` choose figures: bytes, latency, reads, throughput, idle, start, backlog.
+//!
+//! | variable | meaning | default |
+//! | --- | --- | --- |
+//! | `PANNIER_BENCH_DIR` | where data is kept; a disk, not memory | under the target directory |
+//! | `PANNIER_BENCH_IDLE_SECONDS` | how long an idle process is watched | 60 |
+//! | `PANNIER_BIN` | the program that is started | the one built for this run |
+//!
+//! | module | one sentence |
+//! | --- | --- |
+//! | `durable` | what a durable write costs, in bytes and in time |
+//! | `serving` | what the store costs those who call over HTTP |
+//! | `resident` | what the program costs while it sits there, and to start it |
+//! | `served` | the API served within this process |
+//! | `process` | the program as a process of its own |
+//! | `load` | callers, in a process of their own |
+//! | `disk` | the bare disk, and who wrote how much to it |
+//! | `table` | medians and what is printed |
+
+#[path = "device/disk.rs"]
+mod disk;
+#[path = "device/durable.rs"]
+mod durable;
+#[path = "device/load.rs"]
+mod load;
+#[path = "device/process.rs"]
+mod process;
+#[path = "device/resident.rs"]
+mod resident;
+#[path = "device/served.rs"]
+mod served;
+#[path = "device/serving.rs"]
+mod serving;
+#[path = "device/table.rs"]
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use table::Row;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Result<T, E = Failure> = std::result::Result<T, E>;
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.first().map(String::as_str) {
+        Some(load::CHILD) => load::child(&args[1..]),
+        _ if args.iter().any(|arg| arg == "--bench") => measure(&args),
+        // `cargo test --all-targets` starts benches too.
+        _ => {
+            println!("nothing is measured without --bench: use cargo bench");
+            Ok(())
+        }
+    }
+}
+
+fn measure(args: &[String]) -> Result<()> {
+    let dir = std::env::var_os("PANNIER_BENCH_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from)
+        .join(format!("device-{}", std::process::id()));
+    std::fs::create_dir_all(&dir)?;
+    let chosen: Vec<&String> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
+    let rows = figures(&dir, &chosen);
+    std::fs::remove_dir_all(&dir)?;
+    table::print(&rows?);
+    Ok(())
+}
+
+fn figures(dir: &Path, chosen: &[&String]) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (name, figure) in [
+        ("bytes", durable::bytes as fn(&Path) -> Result<Vec<Row>>),
+        ("latency", durable::latency),
+        ("reads", serving::reads),
+        ("throughput", serving::throughput),
+        ("idle", resident::idle),
+        ("start", resident::start),
+        ("backlog", resident::backlog),
+    ] {
+        if !chosen.is_empty() && !chosen.iter().any(|chosen| *chosen == name) {
+            continue;
+        }
+        eprintln!("measures {name}");
+        let dir = dir.join(name);
+        std::fs::create_dir_all(&dir)?;
+        rows.extend(figure(&dir)?);
+        std::fs::remove_dir_all(&dir)?;
+    }
+    Ok(rows)
 }

@@ -82,7 +82,7 @@ pub enum LookupError {
     NotFound,
 }
 
-/// A key with [`SEPARATOR`] in it.
+/// A key with `||` in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("input key/keyPrefix '{0}' can't contain '||'")]
 pub struct IllegalKey(pub String);

@@ -1,0 +1,171 @@
+//! Callers over HTTP keep-alive, in a process of their own: this program again.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::{Failure, Result};
+
+/// The first argument of the process that calls.
+pub(crate) const CHILD: &str = "load";
+/// Bytes of an answer at most: ours are a head and a small value.
+const MAX_ANSWER_BYTES: usize = 64 << 10;
+
+/// How much to call: whichever bound comes first ends it.
+#[derive(Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) connections: usize,
+    /// Calls of each connection.
+    pub(crate) calls: usize,
+    pub(crate) time: Duration,
+}
+
+impl Load {
+    /// One connection, so many calls, half a minute at most.
+    pub(crate) fn one_by_one(calls: usize) -> Self {
+        Self { connections: 1, calls, time: Duration::from_secs(30) }
+    }
+
+    /// As many calls as that many connections get answered.
+    pub(crate) fn for_time(connections: usize, time: Duration) -> Self {
+        Self { connections, calls: usize::MAX, time }
+    }
+}
+
+/// What callers saw.
+pub(crate) struct Seen {
+    pub(crate) calls: u64,
+    pub(crate) took: Duration,
+    pub(crate) p50: Duration,
+}
+
+impl Seen {
+    pub(crate) fn per_second(&self) -> f64 {
+        self.calls as f64 / self.took.as_secs_f64()
+    }
+}
+
+/// A request as it goes over the wire.
+pub(crate) fn request(method: &str, path: &str, content_type: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: device\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+/// A request without a body.
+pub(crate) fn get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: device\r\n\r\n").into_bytes()
+}
+
+/// Has a child make this request again and again.
+pub(crate) fn run(address: SocketAddr, load: Load, request: &[u8]) -> Result<Seen> {
+    let Load { connections, calls, time } = load;
+    let numbers = [connections.to_string(), calls.to_string(), time.as_millis().to_string()];
+    let mut child = Command::new(std::env::current_exe()?)
+        .args([CHILD, &address.to_string()])
+        .args(numbers)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    child.stdin.take().ok_or("a child without standard input")?.write_all(request)?;
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        return Err("the process that calls has failed".into());
+    }
+    let text = String::from_utf8(output.stdout)?;
+    let numbers = text.split_whitespace().map(str::parse).collect::<Result<Vec<u64>, _>>()?;
+    let [calls, took, p50] = numbers[..] else { return Err("the caller's report is cut".into()) };
+    Ok(Seen { calls, took: Duration::from_nanos(took), p50: Duration::from_nanos(p50) })
+}
+
+/// The child: the request comes in on standard input, the report goes out.
+pub(crate) fn child(args: &[String]) -> Result<()> {
+    let [address, connections, calls, millis] = args else {
+        return Err("expected: address connections calls milliseconds".into());
+    };
+    let (address, connections) = (address.parse()?, connections.parse()?);
+    let load =
+        Load { connections, calls: calls.parse()?, time: Duration::from_millis(millis.parse()?) };
+    let mut request = Vec::new();
+    std::io::stdin().read_to_end(&mut request)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut times, took) = runtime.block_on(call(address, load, request.into()))?;
+    times.sort_unstable();
+    let p50 = times.get(times.len() / 2).copied().unwrap_or_default();
+    println!("{} {} {}", times.len(), took.as_nanos(), p50.as_nanos());
+    Ok(())
+}
+
+async fn call(
+    address: SocketAddr,
+    load: Load,
+    request: Arc<[u8]>,
+) -> Result<(Vec<Duration>, Duration)> {
+    let mut streams = Vec::new();
+    for _ in 0..load.connections {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        streams.push(stream);
+    }
+    let started = Instant::now();
+    let mut callers = JoinSet::new();
+    for stream in streams {
+        callers.spawn(call_again(stream, load, Arc::clone(&request), started));
+    }
+    let mut times = Vec::new();
+    while let Some(caller) = callers.join_next().await {
+        times.extend(caller??);
+    }
+    Ok((times, started.elapsed()))
+}
+
+async fn call_again(
+    mut stream: TcpStream,
+    load: Load,
+    request: Arc<[u8]>,
+    started: Instant,
+) -> Result<Vec<Duration>> {
+    let (mut times, mut answer) = (Vec::new(), Vec::new());
+    while times.len() < load.calls && started.elapsed() < load.time {
+        let called = Instant::now();
+        stream.write_all(&request).await?;
+        read(&mut stream, &mut answer).await?;
+        times.push(called.elapsed());
+    }
+    Ok(times)
+}
+
+/// Reads one answer; any but a good one is an error.
+async fn read(stream: &mut TcpStream, answer: &mut Vec<u8>) -> Result<()> {
+    answer.clear();
+    loop {
+        if stream.read_buf(answer).await? == 0 || answer.len() > MAX_ANSWER_BYTES {
+            return Err("an answer is cut, or too long".into());
+        }
+        let Some(head) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { continue };
+        let text = std::str::from_utf8(&answer[..head])?;
+        if answer.len() < head + 4 + length(text)? {
+            continue;
+        }
+        return match text.as_bytes().get(9) {
+            Some(b'2') => Ok(()),
+            _ => Err(String::from_utf8_lossy(answer).into()),
+        };
+    }
+}
+
+fn length(head: &str) -> Result<usize, Failure> {
+    let field = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim())
+    });
+    Ok(field.map_or(Ok(0), str::parse)?)
+}

@@ -1,0 +1,93 @@
+//! What the program costs while it sits there, and what starting it costs.
+
+use std::path::Path;
+use std::time::Duration;
+
+use store_forward::limits::Limits;
+
+use crate::Result;
+use crate::durable::PAYLOAD_BYTES;
+use crate::load::{self, Load};
+use crate::process::Process;
+use crate::serving::save;
+use crate::table::{Row, median};
+
+const IDLE_SECONDS: u64 = 60;
+/// After the checkpoint is due it must be written, too.
+const CHECKPOINT_TAKES: Duration = Duration::from_secs(2);
+const STARTS: usize = 5;
+/// Messages of one bulk.
+const BULK: usize = 1000;
+const BACKLOG: usize = 1_000_000;
+/// Bulks before each kill: a journal of almost the length at which it is checkpointed.
+const BULKS_TO_REPLAY: usize = 12;
+const FILL_TIME: Duration = Duration::from_secs(120);
+
+/// What an idle process with data writes, and the memory it takes.
+pub(crate) fn idle(dir: &Path) -> Result<Vec<Row>> {
+    let process = Process::start(dir)?;
+    fill(&process, 1)?;
+    load::run(process.address, Load::one_by_one(100), &save())?;
+    std::thread::sleep(Limits::default().checkpoint_interval + CHECKPOINT_TAKES);
+    let before = process.written()?;
+    let seconds = std::env::var("PANNIER_BENCH_IDLE_SECONDS").ok();
+    let seconds = seconds.map_or(Ok(IDLE_SECONDS), |text| text.parse())?;
+    std::thread::sleep(Duration::from_secs(seconds));
+    let written = process.written()? - before;
+    let (now, peak) = process.memory()?;
+    Ok(vec![
+        Row::bound("bytes written while idle", written as f64, 0.0, "B")
+            .beside(format!("in {seconds} s")),
+        Row::bound("memory while idle", now, 10.0, "MB").beside(format!("peak {peak:.1} MB")),
+    ])
+}
+
+/// How long it takes until it serves, with nothing stored.
+pub(crate) fn start(dir: &Path) -> Result<Vec<Row>> {
+    let mut times = Vec::new();
+    for round in 0..STARTS {
+        times.push(millis(&Process::start(&dir.join(round.to_string()))?));
+    }
+    Ok(vec![Row::bound("start until healthy, new", median(times), 50.0, "ms")])
+}
+
+/// The memory that a backlog takes, and how long it takes to serve again after a kill.
+pub(crate) fn backlog(dir: &Path) -> Result<Vec<Row>> {
+    let mut process = Process::start(dir)?;
+    let seen = fill(&process, BACKLOG / BULK)?;
+    let (now, peak) = process.memory()?;
+    let mut times = Vec::new();
+    for _ in 0..STARTS {
+        fill(&process, BULKS_TO_REPLAY)?;
+        process.kill();
+        process = Process::start(dir)?;
+        times.push(millis(&process));
+    }
+    let (after, _) = process.memory()?;
+    let filled = format!("filled in {:.0} s", seen.took.as_secs_f64());
+    Ok(vec![
+        Row::bound("memory with 1,000,000 messages", now, 16.0, "MB")
+            .beside(format!("peak {peak:.1} MB, after a restart {after:.1} MB, {filled}")),
+        Row::bound("start until healthy, these after SIGKILL", median(times), 1000.0, "ms"),
+    ])
+}
+
+/// Publishes so many bulks.
+fn fill(process: &Process, bulks: usize) -> Result<load::Seen> {
+    let event = "x".repeat(PAYLOAD_BYTES);
+    let entry =
+        |id| format!(r#"{{"entryId":"{id}","event":"{event}","contentType":"text/plain"}}"#);
+    let body = (0..BULK).map(entry).collect::<Vec<_>>().join(",");
+    let path = "/v1.0/publish/bulk/pubsub/backlog";
+    let request = load::request("POST", path, "application/json", &format!("[{body}]"));
+    let load = Load { connections: 1, calls: bulks, time: FILL_TIME };
+    let seen = load::run(process.address, load, &request)?;
+    if seen.calls < bulks as u64 {
+        return Err("the backlog could not be filled in time".into());
+    }
+    Ok(seen)
+}
+
+fn millis(process: &Process) -> f64 {
+    process.took.as_secs_f64() * 1e3
+}

@@ -1,0 +1,136 @@
+//! The API served within this process, so that its disk can be counted and its store left out.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::serve::ListenerExt;
+use components::{PubSub, PubSubError, SubscribeSpec};
+use runtime::api::health::Health;
+use runtime::api::{self, Api, ApiState, Blocks};
+use runtime::blocks::StateStores;
+use runtime::load::{Ground, load};
+use runtime::metrics::{Calls, Observer, observe};
+use runtime::pubsub::{Entry, PubSubBlock};
+use store_forward::clock::{Clock, OsClock};
+use store_forward::limits::Limits;
+use store_forward::record::{ConsumerSpec, NewMessage};
+use store_forward::store::Options;
+use store_forward::{Consumer, Store};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+use crate::Result;
+use crate::disk::{Counting, Counts};
+
+/// The name of the component that answers at once.
+pub(crate) const NOTHING: &str = "nothing";
+const APP: &str = "bench";
+const MAX_BODY: usize = 4 << 20;
+
+/// A store in a directory, and the API over it.
+pub(crate) struct Served {
+    runtime: Runtime,
+    store: Store,
+    counts: Arc<Counts>,
+    pub(crate) address: SocketAddr,
+}
+
+impl Served {
+    /// The components that every device has, and [`NOTHING`].
+    pub(crate) fn start(dir: &Path) -> Result<Self> {
+        let cores = std::thread::available_parallelism()?.get();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(cores.min(4))
+            .enable_all()
+            .build()?;
+        let (disk, limits) = (Counting::open(dir)?, Limits::default());
+        let counts = disk.counts();
+        let clock: Arc<dyn Clock> = Arc::new(OsClock::new());
+        let options = Options { node: None, limits: limits.clone(), volatile: false };
+        let store = Store::open(options, Arc::new(disk), Arc::clone(&clock))?;
+        let (app_id, namespace) = (APP.to_owned(), String::new());
+        let ground = Ground { store: store.clone(), limits, clock, app_id, namespace };
+        let router = runtime.block_on(router(&ground))?;
+        let address = runtime.block_on(serve(router))?;
+        Ok(Self { runtime, store, counts, address })
+    }
+
+    /// What was asked of its disk so far; it goes on.
+    pub(crate) fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// Checkpoints and stops.
+    pub(crate) fn stop(self) {
+        self.runtime.block_on(self.store.close());
+        self.runtime.shutdown_timeout(Duration::from_millis(100));
+    }
+}
+
+/// What the program serves to one app.
+async fn router(ground: &Ground) -> Result<Router> {
+    let none = config::model::Resources::default();
+    let mut loaded = load(&none, ground).await.map_err(|problems| problems.join("\n"))?;
+    let entry = Entry {
+        component: Arc::new(Nothing),
+        identity: ground.store.identity().clone(),
+        topics: runtime::pubsub::scope::TopicScopes::default(),
+        apps: Vec::new(),
+        max_topic_bytes: ground.limits.max_topic_bytes,
+    };
+    loaded.pubsub.insert(NOTHING.into(), entry);
+    let health = Arc::new(Health::default());
+    health.set_outbound_ready(true);
+    health.set_ready(true);
+    let state = ApiState::new(Api {
+        app_id: APP.into(),
+        blocks: Blocks { state: StateStores::for_app(&loaded.state, APP, &ground.namespace) },
+        pubsub: Arc::new(PubSubBlock::new(loaded.pubsub)),
+        api_token: None,
+        max_body: MAX_BODY,
+        health,
+        described: Arc::default(),
+        components: Vec::new(),
+        app: api::metadata::AppConnection::default(),
+        shutdown: tokio::sync::watch::channel(false).0,
+    });
+    let observer = Observer { calls: Arc::new(Calls::default()), app: APP.into(), log: false };
+    Ok(api::router(state).layer(axum::middleware::from_fn_with_state(observer, observe)))
+}
+
+async fn serve(router: Router) -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?;
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    // Ends with the runtime.
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(address)
+}
+
+/// A pub/sub component that keeps nothing.
+struct Nothing;
+
+#[async_trait]
+impl PubSub for Nothing {
+    async fn publish(&self, _: Vec<(String, NewMessage)>) -> Result<(), PubSubError> {
+        Ok(())
+    }
+
+    async fn subscribe(&self, _: SubscribeSpec) -> Result<Consumer, PubSubError> {
+        Err(PubSubError::Other("nothing ever comes".into()))
+    }
+
+    async fn unsubscribe(&self, _: &str) -> Result<(), PubSubError> {
+        Ok(())
+    }
+
+    fn consumers(&self) -> Vec<ConsumerSpec> {
+        Vec::new()
+    }
+}
