@@ -263,3 +263,36 @@ mod serde_bytes_vec {
         d.deserialize_byte_buf(Bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_record_keeps_its_bytes_from_version_to_version() {
+        let at = Timestamp { wall_ms: -1, boot: 2, up_ms: 300, believed: true };
+        let set = Op::Set {
+            component: "s".into(),
+            key: "k".into(),
+            value: vec![9, 8],
+            when: Condition::Etag(5),
+            ttl_ms: Some(7),
+        };
+        let message = NewMessage { priority: 3, data: vec![1], ..NewMessage::default() };
+        let publish = Op::Publish { topic: Topic::new("p", "t"), message };
+        let (consumer, stream) = (ConsumerId(1), StreamId(2));
+        let ranges = vec![(Sequence(3), Sequence(4))];
+        let record = Record { at, ops: vec![set, publish, Op::Ack { consumer, stream, ranges }] };
+        let bytes = postcard::to_stdvec(&record).unwrap();
+        let golden = [
+            1, 2, 172, 2, 1, // when
+            3, // three operations
+            2, 1, 115, 1, 107, 2, 9, 8, 2, 5, 1, 7, // Set
+            4, 1, 112, 1, 116, 0, 0, 0, 3, 0, 1, 1, // Publish
+            7, 1, 2, 1, 3, 4, // Ack
+        ];
+        assert_eq!(bytes, golden);
+        assert_eq!(postcard::from_bytes::<Record>(&golden).unwrap(), record);
+    }
+}

@@ -22,22 +22,11 @@ use crate::record::{ConsumerSpec, Op, Topic};
 use crate::tables::{Page, Reader};
 
 pub use crate::engine::{Committed, OpenError, Options, Published};
-pub use crate::tables::{Cursor, Losses};
+pub use crate::tables::{Cursor, Losses, Row};
 pub use status::{ConsumerStatus, DamageStatus, Status, StreamStatus};
 
 use mailbox::{Mailbox, Mailboxes};
 use writer::{Answer, Pending, Queue};
-
-/// A state row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The value.
-    pub value: Vec<u8>,
-    /// The journal's sequence number of the write.
-    pub etag: u64,
-    /// Milliseconds from now until it is gone.
-    pub expires_in_ms: Option<u64>,
-}
 
 /// Who the store is: the first two parts of every record's identity.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use crate::record::{Op, Timestamp};
 pub(crate) use file::{Ballast, TablesFile};
 pub(crate) use index::Index;
 pub(crate) use read::{Page, Reader, StreamView};
-pub use rows::{Cursor, Losses};
+pub use rows::{Cursor, Losses, Row};
 pub(crate) use schema::Writer;
 
 /// What applying a record did, for whoever waits for it.

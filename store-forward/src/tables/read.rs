@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-use super::rows::{Cursor, Losses, MessageRow, StreamRow};
+use super::rows::{Cursor, Losses, MessageRow, Row, StreamRow};
 use super::schema::{self, decode, state_row};
 use crate::consumer::Message;
 use crate::error::Error;
 use crate::ids::{ConsumerId, Sequence, StreamId};
 use crate::limits::StreamLimits;
 use crate::record::{ConsumerSpec, Topic};
-use crate::store::Row;
 
 /// A handle on the committed tables.
 #[derive(Clone)]

@@ -64,6 +64,17 @@ impl StateRow<'_> {
     }
 }
 
+/// A state row as callers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The value.
+    pub value: Vec<u8>,
+    /// The journal's sequence number of the write.
+    pub etag: u64,
+    /// Milliseconds from now until it is gone.
+    pub expires_in_ms: Option<u64>,
+}
+
 /// A message row.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct MessageRow {
