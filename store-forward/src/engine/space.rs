@@ -2,16 +2,17 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Engine;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::Disk;
 use crate::error::Error;
 use crate::journal::Journal;
 use crate::tables::{Ballast, TablesFile};
 
 /// The tables' file and the space held back for it.
 pub(super) struct Space {
-    file: Arc<dyn DiskFile>,
+    tables_len: Arc<AtomicU64>,
     ballast: Arc<Ballast>,
     reserve: u64,
 }
@@ -20,11 +21,11 @@ impl Space {
     pub(super) fn open(disk: &dyn Disk, reserve: u64) -> io::Result<(Self, TablesFile)> {
         let ballast = Ballast::open(disk, reserve)?;
         let tables = TablesFile::open(disk, ballast.clone())?;
-        Ok((Self { file: tables.file(), ballast, reserve }, tables))
+        Ok((Self { tables_len: tables.watch_len(), ballast, reserve }, tables))
     }
 
     pub(super) fn tables_bytes(&self) -> u64 {
-        self.file.len().unwrap_or(0)
+        self.tables_len.load(Ordering::Relaxed)
     }
 
     pub(super) fn reserve_bytes(&self) -> u64 {

@@ -53,7 +53,10 @@ impl Queue {
             return Err(Error::Closed);
         }
         waiting.pending.push_back(pending);
-        if waiting.writer_sleeps {
+        let sleeps = waiting.writer_sleeps;
+        // Or the writer wakes to wait for the lock.
+        drop(waiting);
+        if sleeps {
             self.wake.notify_one();
         }
         Ok(())
@@ -68,6 +71,7 @@ impl Queue {
         }
         waiting.closed = true;
         waiting.stopped.push(stopped);
+        drop(waiting);
         self.wake.notify_one();
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use redb::StorageBackend;
 
@@ -62,6 +62,8 @@ impl Ballast {
 #[derive(Debug)]
 pub(crate) struct TablesFile {
     file: Arc<dyn DiskFile>,
+    /// Kept here: it is asked for at each commit.
+    len: Arc<AtomicU64>,
     ballast: Arc<Ballast>,
 }
 
@@ -70,11 +72,13 @@ impl TablesFile {
     pub(crate) fn open(disk: &dyn Disk, ballast: Arc<Ballast>) -> io::Result<Self> {
         let file = disk.open(TABLES)?;
         disk.sync_dir()?;
-        Ok(Self { file, ballast })
+        let len = Arc::new(AtomicU64::new(file.len()?));
+        Ok(Self { file, len, ballast })
     }
 
-    pub(crate) fn file(&self) -> Arc<dyn DiskFile> {
-        self.file.clone()
+    /// The file's length, as it changes.
+    pub(crate) fn watch_len(&self) -> Arc<AtomicU64> {
+        self.len.clone()
     }
 
     /// Tries again with the ballast's blocks where the disk is full.
@@ -99,7 +103,9 @@ impl StorageBackend for TablesFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.with_ballast(|| self.file.set_len(len))
+        self.with_ballast(|| self.file.set_len(len))?;
+        self.len.store(len, Ordering::Relaxed);
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -107,6 +113,8 @@ impl StorageBackend for TablesFile {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.with_ballast(|| self.file.write_at(offset, data))
+        self.with_ballast(|| self.file.write_at(offset, data))?;
+        self.len.fetch_max(offset + data.len() as u64, Ordering::Relaxed);
+        Ok(())
     }
 }
