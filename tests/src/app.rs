@@ -62,7 +62,7 @@ impl App {
     /// When something listens there.
     #[must_use]
     pub fn start_at(port: u16, subscriptions: Value) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+        let listener = crate::ports::listen_at(port);
         let shared =
             Arc::new(Shared { subscriptions, state: Mutex::default(), changed: Condvar::new() });
         let server = Arc::clone(&shared);

@@ -28,6 +28,6 @@ pub use app::App;
 pub use broker::Broker;
 pub use device::Device;
 pub use directory::Directory;
-pub use ports::free_port;
+pub use ports::{free_port, listen_at};
 pub use subscriber::Subscriber;
 pub use wait::{PATIENCE, until};

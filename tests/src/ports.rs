@@ -1,6 +1,8 @@
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use crate::wait::until;
+
 /// Below the range that the system takes for outgoing connections, which would steal a port
 /// between a stop and a restart.
 const FIRST: u16 = 10_000;
@@ -21,4 +23,13 @@ pub fn free_port() -> u16 {
         .map(|_| (start + HANDED_OUT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT + FIRST)
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .expect("one of 20,000 ports is free")
+}
+
+/// Listens at a port that [`free_port`] found.
+///
+/// # Panics
+/// When another program has taken it meanwhile.
+pub fn listen_at(port: u16) -> TcpListener {
+    // A child that another test starts at this moment holds our sockets until it executes.
+    until("the port is free", || TcpListener::bind(("127.0.0.1", port)).ok())
 }

@@ -1,8 +1,6 @@
 //! The command line: what is wrong with the resources is told at once, and all of it.
 #![allow(clippy::unwrap_used)]
 
-use std::net::TcpListener;
-
 use tests::binary::{self, Finished};
 use tests::{Device, Directory};
 
@@ -93,7 +91,7 @@ fn a_directory_that_is_not_there_is_an_error() {
 fn run_with_errors_ends_before_it_opens_a_port() {
     let device = Device::new().with_resource("wrong.yaml", WRONG_UPLINK);
     // If it wanted the port, this would be the error.
-    let _taken = TcpListener::bind(("127.0.0.1", device.http_port())).unwrap();
+    let _taken = tests::listen_at(device.http_port());
     let finished = binary::run_command(&mut device.command());
     assert_eq!(finished.code, Some(CONFIGURATION_ERROR), "{}", finished.said);
     assert!(finished.said.contains("wrong.yaml:5"), "{}", finished.said);
@@ -103,7 +101,7 @@ fn run_with_errors_ends_before_it_opens_a_port() {
 #[test]
 fn a_port_that_is_taken_is_told_by_its_number() {
     let device = Device::new();
-    let _taken = TcpListener::bind(("127.0.0.1", device.http_port())).unwrap();
+    let _taken = tests::listen_at(device.http_port());
     let finished = binary::run_command(&mut device.command());
     assert!(finished.code.is_some_and(|code| code != 0), "{finished:?}");
     assert!(finished.said.contains(&device.http_port().to_string()), "{}", finished.said);
