@@ -56,6 +56,13 @@ struct Inner {
     damage: Vec<DamageStatus>,
 }
 
+/// With the last handle the writer ends, once it has written what is queued.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.queue.abandon();
+    }
+}
+
 impl Store {
     /// Opens the store and starts its writer thread.
     ///

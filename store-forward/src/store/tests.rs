@@ -127,6 +127,21 @@ async fn what_was_saved_is_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn the_last_handle_takes_the_writer_and_its_memory_with_it() {
+    let bench = Bench::new();
+    let store = bench.open();
+    store.commit(vec![set("k", "v", Condition::Any)]).await.unwrap();
+    assert!(Arc::strong_count(&bench.disk) > 1);
+    drop(store);
+    let gone = async {
+        while Arc::strong_count(&bench.disk) > 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_wrong_etag_changes_nothing_of_the_whole_record() {
     let store = Bench::new().open();
     let first = store.commit(vec![set("a", "1", Condition::Absent)]).await.unwrap();

@@ -75,6 +75,12 @@ impl Queue {
         self.wake.notify_one();
     }
 
+    /// Takes no more, and nobody waits for the writer to be done.
+    pub(super) fn abandon(&self) {
+        self.lock().closed = true;
+        self.wake.notify_one();
+    }
+
     /// Waits for requests, or until `due`. `None` once closed and empty.
     fn take(&self, due: Option<Duration>, max_bytes: usize) -> Option<Vec<Pending>> {
         let mut waiting = self.lock();

@@ -32,7 +32,7 @@ impl Ballast {
     }
 
     /// Whether the space is held back.
-    pub(crate) fn is_held(&self) -> bool {
+    fn is_held(&self) -> bool {
         self.held.load(Ordering::Acquire) || self.file.is_none()
     }
 
