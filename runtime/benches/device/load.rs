@@ -1,7 +1,9 @@
 //! Callers over HTTP keep-alive, in a process of their own: this program again.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use crate::durable::PAYLOAD_BYTES;
 use crate::{Failure, Result};
 
 /// The first argument of the process that calls.
@@ -19,22 +22,29 @@ const MAX_ANSWER_BYTES: usize = 64 << 10;
 
 /// How much to call: whichever bound comes first ends it.
 #[derive(Clone, Copy)]
-pub(crate) struct Load {
+pub(crate) struct Load<'a> {
     pub(crate) connections: usize,
     /// Calls of each connection.
     pub(crate) calls: usize,
     pub(crate) time: Duration,
+    /// Each call first appends a payload to this file and syncs it: a durable write by hand.
+    pub(crate) append_to: Option<&'a Path>,
 }
 
-impl Load {
+impl<'a> Load<'a> {
     /// One connection, so many calls, half a minute at most.
     pub(crate) fn one_by_one(calls: usize) -> Self {
-        Self { connections: 1, calls, time: Duration::from_secs(30) }
+        Self { connections: 1, calls, time: Duration::from_secs(30), append_to: None }
+    }
+
+    /// The same, each call after a durable append to this file.
+    pub(crate) fn after_append_to(self, file: &'a Path) -> Self {
+        Self { append_to: Some(file), ..self }
     }
 
     /// As many calls as that many connections get answered.
     pub(crate) fn for_time(connections: usize, time: Duration) -> Self {
-        Self { connections, calls: usize::MAX, time }
+        Self { connections, calls: usize::MAX, time, append_to: None }
     }
 }
 
@@ -66,12 +76,13 @@ pub(crate) fn get(path: &str) -> Vec<u8> {
 }
 
 /// Has a child make this request again and again.
-pub(crate) fn run(address: SocketAddr, load: Load, request: &[u8]) -> Result<Seen> {
-    let Load { connections, calls, time } = load;
+pub(crate) fn run(address: SocketAddr, load: Load<'_>, request: &[u8]) -> Result<Seen> {
+    let Load { connections, calls, time, append_to } = load;
     let numbers = [connections.to_string(), calls.to_string(), time.as_millis().to_string()];
     let mut child = Command::new(std::env::current_exe()?)
         .args([CHILD, &address.to_string()])
         .args(numbers)
+        .args(append_to)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -88,12 +99,13 @@ pub(crate) fn run(address: SocketAddr, load: Load, request: &[u8]) -> Result<See
 
 /// The child: the request comes in on standard input, the report goes out.
 pub(crate) fn child(args: &[String]) -> Result<()> {
-    let [address, connections, calls, millis] = args else {
-        return Err("expected: address connections calls milliseconds".into());
+    let [address, connections, calls, millis, append_to @ ..] = args else {
+        return Err("expected: address connections calls milliseconds [file]".into());
     };
     let (address, connections) = (address.parse()?, connections.parse()?);
-    let load =
-        Load { connections, calls: calls.parse()?, time: Duration::from_millis(millis.parse()?) };
+    let (calls, time) = (calls.parse()?, Duration::from_millis(millis.parse()?));
+    let append_to = append_to.first().map(PathBuf::from);
+    let load = Load { connections, calls, time, append_to: append_to.as_deref() };
     let mut request = Vec::new();
     std::io::stdin().read_to_end(&mut request)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -106,7 +118,7 @@ pub(crate) fn child(args: &[String]) -> Result<()> {
 
 async fn call(
     address: SocketAddr,
-    load: Load,
+    load: Load<'_>,
     request: Arc<[u8]>,
 ) -> Result<(Vec<Duration>, Duration)> {
     let mut streams = Vec::new();
@@ -118,7 +130,10 @@ async fn call(
     let started = Instant::now();
     let mut callers = JoinSet::new();
     for stream in streams {
-        callers.spawn(call_again(stream, load, Arc::clone(&request), started));
+        let append_to =
+            load.append_to.map(|file| File::options().append(true).create(true).open(file));
+        let again = (load.calls, load.time, append_to.transpose()?);
+        callers.spawn(call_again(stream, again, Arc::clone(&request), started));
     }
     let mut times = Vec::new();
     while let Some(caller) = callers.join_next().await {
@@ -129,13 +144,17 @@ async fn call(
 
 async fn call_again(
     mut stream: TcpStream,
-    load: Load,
+    (calls, time, append_to): (usize, Duration, Option<File>),
     request: Arc<[u8]>,
     started: Instant,
 ) -> Result<Vec<Duration>> {
     let (mut times, mut answer) = (Vec::new(), Vec::new());
-    while times.len() < load.calls && started.elapsed() < load.time {
+    while times.len() < calls && started.elapsed() < time {
         let called = Instant::now();
+        if let Some(mut file) = append_to.as_ref() {
+            file.write_all(&[b'x'; PAYLOAD_BYTES])?;
+            file.sync_data()?;
+        }
         stream.write_all(&request).await?;
         read(&mut stream, &mut answer).await?;
         times.push(called.elapsed());

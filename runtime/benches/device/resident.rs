@@ -80,7 +80,7 @@ fn fill(process: &Process, bulks: usize) -> Result<load::Seen> {
     let body = (0..BULK).map(entry).collect::<Vec<_>>().join(",");
     let path = "/v1.0/publish/bulk/pubsub/backlog";
     let request = load::request("POST", path, "application/json", &format!("[{body}]"));
-    let load = Load { connections: 1, calls: bulks, time: FILL_TIME };
+    let load = Load { time: FILL_TIME, ..Load::one_by_one(bulks) };
     let seen = load::run(process.address, load, &request)?;
     if seen.calls < bulks as u64 {
         return Err("the backlog could not be filled in time".into());
