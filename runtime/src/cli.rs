@@ -175,7 +175,8 @@ pub struct CheckArgs {
 /// Flags of `pannier status`.
 #[derive(Args, Debug)]
 pub struct StatusArgs {
-    /// The data directory of the process to ask.
+    /// The data directory of the process to ask: the user's own, or else the system service's,
+    /// `/var/lib/pannier`.
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
     /// Print JSON.
@@ -188,7 +189,8 @@ pub struct StatusArgs {
 pub struct ForgetArgs {
     /// The consumer's name, as `pannier status` shows it.
     pub consumer: String,
-    /// The data directory of the process to ask.
+    /// The data directory of the process to ask: the user's own, or else the system service's,
+    /// `/var/lib/pannier`.
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
 }

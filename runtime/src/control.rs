@@ -115,7 +115,10 @@ pub enum AskError {
     /// Nothing listens.
     #[error("no pannier runs on {}: start it with `pannier run --data-dir {}`, or name its --data-dir", .0.display(), .0.display())]
     NotRunning(PathBuf),
-    /// It may not be asked.
+    /// Others than its user ask.
+    #[error("the pannier on {} answers to its own user and to root alone: ask with sudo", .0.display())]
+    NotAllowed(PathBuf),
+    /// It can't answer.
     #[error("pannier on {} can't be asked: {cause}", dir.display())]
     Refused {
         /// The data directory.
@@ -134,6 +137,9 @@ pub async fn ask(data_dir: &Path, method: &str, path: &str) -> Result<Vec<u8>, A
     let stream = match UnixStream::connect(data_dir.join(SOCKET)).await {
         Ok(stream) => stream,
         Err(error) if is_nobody(&error) => return Err(AskError::NotRunning(data_dir.into())),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(AskError::NotAllowed(data_dir.into()));
+        }
         Err(error) => return Err(refused(data_dir, &error)),
     };
     let refused = |error: &dyn std::fmt::Display| refused(data_dir, error);

@@ -145,10 +145,10 @@ async fn forget(args: ForgetArgs) -> ExitCode {
 }
 
 fn data_dir(given: Option<PathBuf>) -> PathBuf {
-    given.or_else(settings::default_data_dir).unwrap_or_default()
+    given.or_else(settings::data_dir_to_ask).unwrap_or_default()
 }
 
 fn fail(message: &str, code: u8) -> ExitCode {
-    eprintln!("{message}");
+    logs::say_failure(message);
     ExitCode::from(code)
 }

@@ -16,6 +16,8 @@ const HTTP_PORT: u16 = 3500;
 const METRICS_PORT: u16 = 9090;
 /// The id of an app that was given none.
 const APP_ID: &str = "pannier";
+/// Where the service of the system's package keeps its data: `StateDirectory=` of its unit.
+const SERVICE_DATA_DIR: &str = "/var/lib/pannier";
 /// What a record needs beside the body it carries.
 const RECORD_OVERHEAD: u64 = 64 << 10;
 
@@ -121,6 +123,18 @@ pub fn default_data_dir() -> Option<PathBuf> {
     let data = var("XDG_DATA_HOME").map(PathBuf::from);
     let home = || var("HOME").map(|home| Path::new(&home).join(".local/share"));
     data.or_else(home).map(|data| data.join("pannier"))
+}
+
+/// Where the process to ask keeps its data when nothing says otherwise: the user's own directory,
+/// or the system service's where that one exists alone.
+#[must_use]
+pub fn data_dir_to_ask() -> Option<PathBuf> {
+    first_that_exists(default_data_dir(), Path::new(SERVICE_DATA_DIR))
+}
+
+fn first_that_exists(own: Option<PathBuf>, service: &Path) -> Option<PathBuf> {
+    let has_own = own.as_ref().is_some_and(|own| own.exists());
+    if !has_own && service.exists() { Some(service.into()) } else { own }
 }
 
 fn apps(
@@ -241,4 +255,21 @@ fn limits(
         ));
     }
     limits
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_service_is_asked_where_the_user_keeps_nothing() {
+        let (here, nowhere) = (std::env::current_dir().unwrap(), PathBuf::from("/no/such/place"));
+        let service = std::env::temp_dir();
+        assert_eq!(first_that_exists(Some(here.clone()), &service), Some(here));
+        assert_eq!(first_that_exists(Some(nowhere.clone()), &service), Some(service.clone()));
+        assert_eq!(first_that_exists(None, &service), Some(service));
+        let other = PathBuf::from("/no/such/service");
+        assert_eq!(first_that_exists(Some(nowhere.clone()), &other), Some(nowhere));
+    }
 }
