@@ -44,10 +44,13 @@ struct Shared {
 #[derive(Default)]
 struct State {
     received: Vec<Received>,
-    answers: HashMap<String, VecDeque<(u16, String)>>,
+    answers: HashMap<String, VecDeque<Scripted>>,
     connections: Vec<TcpStream>,
     stopped: bool,
 }
+
+/// A status and a body; none: no answer, ever.
+type Scripted = Option<(u16, String)>;
 
 impl App {
     /// An app that tells these subscriptions.
@@ -78,8 +81,12 @@ impl App {
 
     /// The next one to that path that has no answer yet gets this one.
     pub fn will_answer(&self, path: &str, status: u16, body: &str) {
-        let mut state = self.shared.lock();
-        state.answers.entry(path.to_owned()).or_default().push_back((status, body.to_owned()));
+        self.script(path, Some((status, body.to_owned())));
+    }
+
+    /// The next one to that path that has no answer yet never gets one.
+    pub fn will_hang(&self, path: &str) {
+        self.script(path, None);
     }
 
     /// Waits until that many events have come to that path, and returns all of them.
@@ -98,6 +105,10 @@ impl App {
         drop(state);
         assert!(received.len() >= count, "{} of {count} events at {path}", received.len());
         received
+    }
+
+    fn script(&self, path: &str, answer: Scripted) {
+        self.shared.lock().answers.entry(path.to_owned()).or_default().push_back(answer);
     }
 }
 
@@ -122,13 +133,13 @@ impl Shared {
     }
 
     /// Records what came, and finds the answer to it.
-    fn take(&self, received: Received) -> (u16, String) {
+    fn take(&self, received: Received) -> Scripted {
         let mut state = self.lock();
         let scripted = state.answers.get_mut(&received.path).and_then(VecDeque::pop_front);
         state.received.push(received);
         drop(state);
         self.changed.notify_all();
-        scripted.unwrap_or((200, String::new()))
+        scripted.unwrap_or_else(|| Some((200, String::new())))
     }
 }
 
@@ -153,13 +164,17 @@ fn serve(connection: TcpStream, shared: &Shared) -> io::Result<()> {
         let body = read_body(&mut connection, &headers)?;
         let mut words = line.split(' ');
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let (status, answer) = match (method, path) {
-            ("GET", "/dapr/subscribe") => (200, shared.subscriptions.to_string()),
+        let answer = match (method, path) {
+            ("GET", "/dapr/subscribe") => Some((200, shared.subscriptions.to_string())),
             ("POST", _) => {
                 let event = serde_json::from_slice(&body).unwrap_or_default();
                 shared.take(Received { path: path.to_owned(), headers, event })
             }
-            _ => (404, String::new()),
+            _ => Some((404, String::new())),
+        };
+        let Some((status, answer)) = answer else {
+            // Until the other side, or the app's end, closes it.
+            return io::copy(&mut connection, &mut io::sink()).map(drop);
         };
         let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", answer.len());
         connection.get_mut().write_all((head + &answer).as_bytes())?;

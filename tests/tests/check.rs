@@ -128,10 +128,7 @@ fn status_tells_whether_anything_runs() {
     device.start();
     let finished = binary::run(&["status", "--data-dir", &data]);
     assert_eq!(finished.code, Some(0), "{}", finished.said);
-    let finished = binary::run(&["status", "--data-dir", &data, "--json"]);
-    assert_eq!(finished.code, Some(0), "{}", finished.said);
-    let status: serde_json::Value = serde_json::from_str(&finished.said).unwrap();
-    assert!(status.is_object(), "{}", finished.said);
+    assert!(device.status().is_object());
 }
 
 #[test]
