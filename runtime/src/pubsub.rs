@@ -42,7 +42,7 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// There is no pub/sub component at all.
+    /// There is no pub/sub component at all for this app.
     #[error("pubsub {pubsub} is not configured")]
     NotConfigured {
         /// The component asked for.
@@ -153,7 +153,7 @@ impl PubSubBlock {
     /// When it may not.
     pub fn check(&self, app_id: &str, pubsub: &str, topic: &str) -> Result<&Entry, PublishError> {
         let name = || pubsub.to_owned();
-        if self.entries.is_empty() {
+        if !self.entries.values().any(|entry| entry.is_for(app_id)) {
             return Err(PublishError::NotConfigured { pubsub: name() });
         }
         if pubsub.is_empty() {
@@ -179,14 +179,18 @@ impl PubSubBlock {
     /// The component of that name, if this app may use it.
     #[must_use]
     pub fn entry(&self, app_id: &str, pubsub: &str) -> Option<&Entry> {
-        self.entries.get(pubsub).filter(|entry| {
-            entry.apps.is_empty() || entry.apps.iter().any(|allowed| allowed == app_id)
-        })
+        self.entries.get(pubsub).filter(|entry| entry.is_for(app_id))
     }
 
     /// All components by their names, whoever may use them.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
+    }
+}
+
+impl Entry {
+    fn is_for(&self, app_id: &str) -> bool {
+        self.apps.is_empty() || self.apps.iter().any(|allowed| allowed == app_id)
     }
 }
 
