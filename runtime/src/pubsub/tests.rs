@@ -79,7 +79,7 @@ fn a_component_with_scopes_is_there_for_those_apps_alone() {
     let block = block(entry);
     assert!(block.check("a", "pubsub", "t").is_ok());
     let missing = block.check("b", "pubsub", "t").err();
-    assert_eq!(missing, Some(PublishError::NotFound { pubsub: "pubsub".into() }));
+    assert_eq!(missing, Some(PublishError::NotConfigured { pubsub: "pubsub".into() }));
 }
 
 #[test]
