@@ -237,6 +237,15 @@ impl Device {
         self.client().send(method, path, headers, body)
     }
 
+    /// The uplink, stream or consumer of that name, as `pannier status` tells it; null if it tells
+    /// of none.
+    #[must_use]
+    pub fn status_of(&self, list: &str, name: &str) -> Value {
+        let is_it = |one: &&Value| one["name"] == name || one["topic"] == name;
+        let status = self.status();
+        status[list].as_array().into_iter().flatten().find(is_it).cloned().unwrap_or_default()
+    }
+
     /// A GET.
     ///
     /// # Panics
