@@ -66,7 +66,7 @@ fn each_slip_in_a_file_is_told_with_its_line_and_remedy() {
         (format!("{RIGHT}---\n{RIGHT}"), &["x.yaml:", "store"]),
         ("kind: Node\n".to_owned(), &["x.yaml:", "apiVersion"]),
         ("apiVersion: pannier.dev/v1\nkind: Nod\n".to_owned(), &["x.yaml:", "Nod", "Node"]),
-        (format!("{node}  limits: {{disk: 5}}\n"), &["x.yaml:4", "disk"]),
+        (format!("{node}  limits: {{disk: 5}}\n"), &["x.yaml:", "disk", "journalSegment"]),
     ] {
         let finished = check(&[("x.yaml", &text)]);
         assert_eq!(finished.code, Some(CONFIGURATION_ERROR), "{text}{}", finished.said);
