@@ -307,7 +307,7 @@ pub struct Uplink {
     pub window: usize,
     /// `spec.backoff`: between attempts to connect and to deliver.
     pub backoff: BackoffSpec,
-    /// `spec.maxAttempts`: refusals with a reason before a message goes to `deadLetterTopic`; default: no bound.
+    /// `spec.maxAttempts`: refusals with a reason before a message goes to `deadLetter`; default: no bound.
     pub max_attempts: Option<u32>,
     /// `spec.deadLetter`: `{pubsub, topic}` on this device.
     pub dead_letter: Option<TopicRef>,
