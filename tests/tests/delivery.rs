@@ -73,6 +73,33 @@ fn a_message_whose_time_is_over_is_not_delivered_and_counted() {
 }
 
 #[test]
+fn a_full_topic_is_507_or_loses_what_its_policy_says_and_counts_it() {
+    for (policy, third, lost, kept) in
+        [("reject", 507, 0, [1, 2]), ("drop-oldest", 204, 1, [2, 3]), ("drop-new", 204, 1, [1, 2])]
+    {
+        let limits =
+            format!("{{name: maxMessages, value: \"2\"}}, {{name: overflow, value: {policy}}}");
+        let app = App::start(json!([one("orders", &json!({}))]));
+        let port = app.port();
+        let mut device = Device::new()
+            .with_app(&app)
+            .with_resource("pubsub.yaml", &component("pubsub.redb", &limits))
+            .started();
+        device.wait_for_app();
+        assert_eq!(device.stop().code(), Some(0));
+        drop(app);
+        device.start();
+        let publish = |n: i32| device.post("/v1.0/publish/pubsub/orders", &json!(n)).status;
+        assert_eq!([publish(1), publish(2), publish(3)], [204, 204, third], "{policy}");
+        assert_eq!(device.status_of("streams", "orders")["lost"]["overflowed"], lost, "{policy}");
+        let app = App::start_at(port, json!([one("orders", &json!({}))]));
+        let received = app.wait_for("/orders", 2);
+        let data: Vec<&Value> = received.iter().map(|one| &one.event["data"]).collect();
+        assert_eq!(data, kept, "{policy}");
+    }
+}
+
+#[test]
 fn no_more_calls_are_open_than_an_app_allows() {
     let topics = ["a", "b", "c", "d"];
     let concurrent = json!({ "metadata": { "concurrency": "10" } });
