@@ -16,6 +16,7 @@
 //! | [`report`] | `pannier status` for people |
 //! | [`metrics`] | `/metrics` |
 //! | [`logs`] | what is logged and how |
+//! | [`systemd`] | what the service manager is told |
 
 pub mod api;
 pub mod app;
@@ -28,6 +29,7 @@ pub mod metrics;
 pub mod pubsub;
 pub mod report;
 pub mod settings;
+pub mod systemd;
 pub mod tls;
 pub mod uplink;
 pub mod wiring;

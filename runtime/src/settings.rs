@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use config::model::{App, HealthCheck, NodeLimits, Resources, Secret};
+use config::model::{App, HealthCheck, Node, NodeLimits, Resources, Secret};
 use store_forward::ids::NodeId;
 use store_forward::limits::Limits;
 
@@ -75,6 +75,7 @@ pub fn read(args: &RunArgs) -> (Settings, Vec<String>) {
         errors.into_iter().flatten().map(|error| error.to_string()).collect();
     let node = resources.node.clone().unwrap_or_default();
     let limits = limits(&node.limits, node.commit_delay, args.max_body_size, &mut problems);
+    check_disk(&node, &limits, &mut problems);
     let apps = apps(args, &resources, node.listeners.http_port, &mut problems);
     let data_dir = args.data_dir.clone().or_else(|| node.data_dir.clone());
     let data_dir = data_dir.or_else(default_data_dir).unwrap_or_else(|| {
@@ -241,4 +242,18 @@ fn limits(
         ));
     }
     limits
+}
+
+/// A limit that an empty store is over already would refuse every write.
+fn check_disk(node: &Node, limits: &Limits, problems: &mut Vec<String>) {
+    let Limits { segment_bytes, reserve_bytes, disk_bytes, .. } = *limits;
+    // Two segments of the journal, what is held back, and tables with something in them.
+    let needed = segment_bytes.saturating_mul(3).saturating_add(reserve_bytes);
+    if disk_bytes >= needed {
+        return;
+    }
+    let (file, line) = (node.origin.file.display(), node.origin.line);
+    problems.push(format!(
+        "{file}:{line}: spec.limits.disk: {disk_bytes} bytes are less than the store needs: write at least {needed}, or lower journalSegment ({segment_bytes}, needed three times) or reserve ({reserve_bytes})"
+    ));
 }

@@ -24,6 +24,7 @@ use crate::metrics::{self, Calls};
 use crate::pubsub::PubSubBlock;
 use crate::pubsub::cloudevent::{self, Origin};
 use crate::settings::Settings;
+use crate::systemd::{self, Notice};
 use crate::uplink::{self, Render, UplinkDeps, UplinkStatus};
 
 /// Why the process can't start.
@@ -120,6 +121,7 @@ pub async fn run(
     warn_of_strangers(&settings, &store);
     ready(&addresses);
     wait(&stop).await;
+    systemd::notify(Notice::Stopping);
     tracing::info!("shutdown has begun, what is in flight is finished");
     drain(drains, servers, settings.grace).await;
     store.close().await;

@@ -25,6 +25,8 @@ pub struct Device {
     metrics_port: u16,
     app_port: Option<u16>,
     environment: Vec<(String, String)>,
+    log_level: &'static str,
+    flags: Vec<String>,
 }
 
 impl Device {
@@ -41,6 +43,8 @@ impl Device {
             metrics_port: free_port(),
             app_port: None,
             environment: Vec::new(),
+            log_level: "info",
+            flags: Vec::new(),
         }
     }
 
@@ -69,6 +73,20 @@ impl Device {
     #[must_use]
     pub fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With more flags.
+    #[must_use]
+    pub fn with_flags(mut self, flags: &[&str]) -> Self {
+        self.flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        self
+    }
+
+    /// With everything logged.
+    #[must_use]
+    pub fn with_trace(mut self) -> Self {
+        self.log_level = "trace";
         self
     }
 
@@ -120,6 +138,14 @@ impl Device {
         self.process.take().expect("it runs").stop()
     }
 
+    /// Sends SIGTERM, and does not wait.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn terminate(&mut self) {
+        self.process.as_mut().expect("it runs").terminate();
+    }
+
     /// Waits until it has ended by itself.
     ///
     /// # Panics
@@ -137,7 +163,7 @@ impl Device {
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(binary::path());
-        command.args(["run", "--app-id", APP_ID, "--log-level", "info"]);
+        command.args(["run", "--app-id", APP_ID, "--log-level", self.log_level]);
         command.args(["--dapr-http-port", &self.http_port.to_string()]);
         command.args(["--metrics-port", &self.metrics_port.to_string()]);
         command.arg("--resources-path").arg(self.directory.path().join("resources"));
@@ -145,12 +171,32 @@ impl Device {
         if let Some(port) = self.app_port {
             command.args(["--app-port", &port.to_string()]);
         }
+        command.args(&self.flags);
         // What is set where the tests run must not decide what they test.
         for name in ["DAPR_API_TOKEN", "APP_API_TOKEN", "NAMESPACE"] {
             command.env_remove(name);
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// What it logged, at this start and those before.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let log = std::fs::read(self.directory.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// What `pannier status --json` says.
+    ///
+    /// # Panics
+    /// When it says nothing.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        let data = self.data.to_str().expect("the path of a test is text");
+        let finished = binary::run(&["status", "--json", "--data-dir", data]);
+        serde_json::from_str(&finished.said)
+            .unwrap_or_else(|error| panic!("{error} in {:?}", finished.said))
     }
 
     /// Where it keeps its data.
@@ -189,6 +235,15 @@ impl Device {
         body: &[u8],
     ) -> io::Result<Answer> {
         self.client().send(method, path, headers, body)
+    }
+
+    /// The uplink, stream or consumer of that name, as `pannier status` tells it; null if it tells
+    /// of none.
+    #[must_use]
+    pub fn status_of(&self, list: &str, name: &str) -> Value {
+        let is_it = |one: &&Value| one["name"] == name || one["topic"] == name;
+        let status = self.status();
+        status[list].as_array().into_iter().flatten().find(is_it).cloned().unwrap_or_default()
     }
 
     /// A GET.

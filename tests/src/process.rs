@@ -37,11 +37,16 @@ impl Process {
         until(&what, || self.ended())
     }
 
-    /// Asks it to end, and waits.
-    pub(crate) fn stop(&mut self) -> ExitStatus {
+    /// Asks it to end.
+    pub(crate) fn terminate(&mut self) {
         if self.ended().is_none() {
             kill_process(Pid::from_child(&self.child), Signal::TERM).expect("a child can be told");
         }
+    }
+
+    /// Asks it to end, and waits.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        self.terminate();
         self.wait()
     }
 
