@@ -19,6 +19,9 @@ pub mod ledger;
 /// An MQTT client that collects what a broker sends.
 pub mod subscriber;
 
+/// Fuzz targets.
+pub mod fuzz;
+
 mod directory;
 mod ports;
 mod process;
