@@ -22,6 +22,9 @@ pub mod subscriber;
 /// Fuzz targets.
 pub mod fuzz;
 
+/// Stores that released versions wrote.
+pub mod golden;
+
 mod directory;
 mod ports;
 mod process;

@@ -1,7 +1,9 @@
 //! The HTTP API of an app, over the components that every device has.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use http_body_util::BodyExt;
@@ -16,6 +18,7 @@ use store_forward::clock::{ManualClock, Reading};
 use store_forward::disk::MemoryDisk;
 use store_forward::limits::Limits;
 use store_forward::store::Options;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tower_service::Service;
 
@@ -41,20 +44,47 @@ const CALLS: [(&str, &str); 13] = [
     ("POST", "/"),
 ];
 
+/// Requests of one input.
+const MAX_REQUESTS: usize = 8;
+
+/// Inputs that one device serves: making a new one takes longer than most inputs.
+const INPUTS_OF_A_DEVICE: u32 = 100;
+
+thread_local! {
+    static DEVICE: RefCell<Option<Device>> = const { RefCell::new(None) };
+}
+
+struct Device {
+    tokio: Runtime,
+    router: Router,
+    inputs: u32,
+}
+
 /// A few requests, one after the other.
 pub(super) fn run(data: &[u8]) {
-    let tokio = tokio::runtime::Builder::new_current_thread().build().expect("it can be built");
-    tokio.block_on(async {
-        let (store, state) = device().await;
+    DEVICE.with_borrow_mut(|device| {
+        let Device { tokio, router, inputs } = device.get_or_insert_with(Device::new);
         let mut input = Input(data);
-        while let Some(which) = input.byte() {
-            send(&state, CALLS[usize::from(which) % CALLS.len()], &mut input).await;
+        for _ in 0..MAX_REQUESTS {
+            let Some(which) = input.byte() else { break };
+            tokio.block_on(send(router, CALLS[usize::from(which) % CALLS.len()], &mut input));
         }
-        store.close().await;
+        *inputs += 1;
+        if *inputs == INPUTS_OF_A_DEVICE {
+            *device = None;
+        }
     });
 }
 
-async fn device() -> (Store, ApiState) {
+impl Device {
+    fn new() -> Self {
+        let tokio = Builder::new_current_thread().build().expect("it can be built");
+        let router = router(tokio.block_on(state()));
+        Self { tokio, router, inputs: 0 }
+    }
+}
+
+async fn state() -> ApiState {
     let reading = Reading { wall_ms: 1_767_225_600_000, up_ms: 1, believed: true };
     let clock = Arc::new(ManualClock::new(reading, "boot"));
     let limits = Limits { reserve_bytes: 0, cache_bytes: 64 << 10, ..Limits::default() };
@@ -62,10 +92,10 @@ async fn device() -> (Store, ApiState) {
     let store = Store::open(options, Arc::new(MemoryDisk::new()), clock.clone());
     let store = store.expect("memory can be opened");
     let (app_id, namespace) = ("app".to_owned(), String::new());
-    let ground = Ground { store: store.clone(), limits, clock, app_id, namespace };
+    let ground = Ground { store, limits, clock, app_id, namespace };
     let loaded = load(&config::model::Resources::default(), &ground).await;
     let loaded = loaded.expect("the defaults are valid");
-    let state = ApiState::new(Api {
+    ApiState::new(Api {
         app_id: "app".into(),
         blocks: Blocks { state: StateStores::for_app(&loaded.state, "app", "") },
         pubsub: Arc::new(PubSubBlock::new(loaded.pubsub)),
@@ -76,11 +106,10 @@ async fn device() -> (Store, ApiState) {
         components: Vec::new(),
         app: AppConnection::default(),
         shutdown: watch::Sender::new(false),
-    });
-    (store, state)
+    })
 }
 
-async fn send(state: &ApiState, (method, path): (&str, &str), input: &mut Input<'_>) {
+async fn send(router: &mut Router, (method, path): (&str, &str), input: &mut Input<'_>) {
     let (tail, content_type, etag) = (input.text(), input.part(), input.part());
     let mut request = Request::builder().method(method).uri(format!("{path}{tail}"));
     for (name, value) in [("content-type", content_type), ("if-match", etag)] {
@@ -90,7 +119,7 @@ async fn send(state: &ApiState, (method, path): (&str, &str), input: &mut Input<
     }
     // What is no request at all never reaches the API.
     let Ok(request) = request.body(Body::from(input.part().to_vec())) else { return };
-    let Ok(response) = router(state.clone()).call(request).await;
+    let Ok(response) = router.call(request).await;
     let (parts, body) = response.into_parts();
     let body = body.collect().await.expect("an answer is in memory").to_bytes();
     let is_json = parts.headers.get("content-type").is_some_and(|kind| kind == "application/json");

@@ -67,7 +67,7 @@ fn write(disk: &Arc<MemoryDisk>, input: &mut Input<'_>, written: &mut Records) {
     let (mut journal, _) = opened.expect("a sound journal can be opened");
     for _ in 0..input.byte().unwrap_or(0) % 16 {
         let shape = input.byte().unwrap_or(0);
-        let payload = vec![shape; usize::from(shape) * 16];
+        let payload = vec![shape; usize::from(shape) * 15];
         let lsn = journal.append(&payload).expect("it fits");
         written.insert(lsn.0, payload);
         if shape % 2 == 0 {
@@ -82,7 +82,7 @@ fn damage(disk: &MemoryDisk, kind: u8, input: &mut Input<'_>) -> bool {
     let names: Vec<String> = segments(disk).into_keys().collect();
     let name = match names.get(usize::from(input.byte().unwrap_or(0)) % names.len().max(1)) {
         Some(name) if kind % 8 < 6 => name.clone(),
-        _ => format!("journal-{:08}.seg", u64::from(input.number()) * 65_537 + 1),
+        _ => format!("journal-{:08}.seg", u64::from(input.number()) * 65_537),
     };
     let file = disk.open(&name).expect("memory doesn't fail");
     let at = u64::from(input.number()) % SEGMENT_BYTES;
