@@ -35,7 +35,7 @@ const MAGIC: [u8; 8] = *b"PANNJRNL";
 /// journal reaches, so that counting on from there can't overflow. What has more was not written
 /// by us.
 const BASE_MAX: u64 = u64::MAX / 2;
-const GENERATION_MAX: u32 = u32::MAX / 2;
+pub(super) const GENERATION_MAX: u32 = u32::MAX / 2;
 const SLOT_MAX: u32 = u32::MAX / 2;
 
 /// Bytes of the header that are not zeros.
