@@ -68,7 +68,7 @@ fn write(disk: &Arc<MemoryDisk>, input: &mut Input<'_>, written: &mut Records) {
         let payload = vec![shape; usize::from(shape) * 15];
         let lsn = journal.append(&payload).expect("it fits");
         written.insert(lsn.0, payload);
-        if shape % 2 == 0 {
+        if shape.is_multiple_of(2) {
             journal.sync().expect("memory doesn't fail");
         }
     }
