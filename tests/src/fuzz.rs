@@ -2,7 +2,7 @@
 //!
 //! The crate `fuzz` drives them with libFuzzer (`tests/fuzz/run`); `tests/fuzz_corpus.rs` replays
 //! the inputs that are kept in `tests/fuzz/corpus`. A target is a file here and a line in
-//! [`TARGETS`].
+//! `TARGETS`.
 
 mod answers;
 mod api;
