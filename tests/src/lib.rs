@@ -19,6 +19,12 @@ pub mod ledger;
 /// An MQTT client that collects what a broker sends.
 pub mod subscriber;
 
+/// Fuzz targets.
+pub mod fuzz;
+
+/// Stores that released versions wrote.
+pub mod golden;
+
 mod directory;
 mod ports;
 mod process;
