@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`cli`] | the command line, with daprd's names |
 //! | [`settings`] | flags and files together |
+//! | [`serve`] | HTTP to whoever connects, within bounds |
 //! | [`wiring`] | who owns what, from start to drain |
 //! | [`load`] | from `Component` resources to building blocks |
 //! | [`api`] | the HTTP API of one app |
@@ -27,6 +28,7 @@ pub mod logs;
 pub mod metrics;
 pub mod pubsub;
 pub mod report;
+pub mod serve;
 pub mod settings;
 pub mod tls;
 pub mod uplink;

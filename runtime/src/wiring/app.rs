@@ -17,6 +17,7 @@ use crate::blocks::StateStores;
 use crate::load::Loaded;
 use crate::metrics::{Calls, Observer, observe};
 use crate::pubsub::{PubSubBlock, Subscriptions, subscriptions};
+use crate::serve::Connections;
 use crate::settings::{AppSettings, Settings};
 
 /// What all apps share.
@@ -26,6 +27,7 @@ pub(super) struct Parts<'a> {
     pub(super) block: &'a Arc<PubSubBlock>,
     pub(super) clock: &'a Arc<dyn Clock>,
     pub(super) calls: &'a Arc<Calls>,
+    pub(super) connections: &'a Arc<Connections>,
     pub(super) stop: &'a watch::Sender<bool>,
 }
 
@@ -54,7 +56,7 @@ pub(super) async fn start(
             port = bound.port();
             addresses.push(format!("http://{bound}"));
         }
-        listen::serve(listener, router.clone(), parts.stop, servers);
+        listen::serve(listener, router.clone(), parts.connections, parts.stop, servers);
     }
     match app.port {
         Some(app_port) => call_back(app, app_port, parts, health, described, drains)?,
