@@ -108,6 +108,7 @@ pub async fn run(
             settings: &settings,
             loaded: &loaded,
             block: &block,
+            store: &store,
             clock: &clock,
             calls: &calls,
             connections: &connections,

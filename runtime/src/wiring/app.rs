@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use store_forward::Store;
 use store_forward::clock::Clock;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -25,6 +26,7 @@ pub(super) struct Parts<'a> {
     pub(super) settings: &'a Settings,
     pub(super) loaded: &'a Loaded,
     pub(super) block: &'a Arc<PubSubBlock>,
+    pub(super) store: &'a Store,
     pub(super) clock: &'a Arc<dyn Clock>,
     pub(super) calls: &'a Arc<Calls>,
     pub(super) connections: &'a Arc<Connections>,
@@ -41,6 +43,7 @@ pub(super) async fn start(
 ) -> Result<u16, StartError> {
     let health = Arc::new(Health::default());
     let described = Arc::new(Described::default());
+    health.watch(parts.store);
     health.set_outbound_ready(true);
     let api = ApiState::new(api_of(app, parts, &health, &described));
     let observer = Observer {

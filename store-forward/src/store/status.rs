@@ -116,6 +116,12 @@ pub struct ConsumerStatus {
 }
 
 impl Store {
+    /// Whether it takes nothing more until it is opened again, since its disk failed.
+    #[must_use]
+    pub fn refuses_writes(&self) -> bool {
+        self.inner.gauges.poisoned.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// The store as it stands.
     ///
     /// # Errors
