@@ -10,6 +10,7 @@ use crate::directory::Directory;
 use crate::http::{Answer, Client};
 use crate::ports::free_port;
 use crate::process::Process;
+use crate::shim::Shim;
 use crate::wait::until;
 
 /// The app id that a device is told.
@@ -62,6 +63,20 @@ impl Device {
     #[must_use]
     pub fn with_data_of(mut self, other: &Self) -> Self {
         self.data.clone_from(&other.data);
+        self
+    }
+
+    /// With its data below that directory.
+    #[must_use]
+    pub fn with_data_in(mut self, directory: &Path) -> Self {
+        self.data = directory.join("data");
+        self
+    }
+
+    /// With that shim between it and its disk.
+    #[must_use]
+    pub fn with_shim(mut self, shim: &Shim) -> Self {
+        self.environment.extend(shim.environment(&self.data));
         self
     }
 
@@ -131,6 +146,44 @@ impl Device {
     /// Whether it runs.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(|process| process.ended().is_none())
+    }
+
+    /// Starts it where it can't: returns how it ended, and what it has said in this life.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn start_in_vain(&mut self) -> (Option<i32>, String) {
+        let before = self.log().len();
+        let log = self.directory.path().join("log");
+        let code = Process::start("pannier", &mut self.command(), &log).wait().code();
+        (code, self.log().split_off(before))
+    }
+
+    /// Its process, while it runs.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").pid()
+    }
+
+    /// What it has written to its log in all its lives.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let log = std::fs::read(self.directory.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// What `pannier status` tells of it.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        let data = self.data.display().to_string();
+        let told = binary::run(&["status", "--json", "--data-dir", &data]);
+        serde_json::from_str(&told.said).unwrap_or_else(|error| panic!("{error}: {}", told.said))
     }
 
     /// How it is started.
