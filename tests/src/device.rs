@@ -25,6 +25,7 @@ pub struct Device {
     http_port: u16,
     metrics_port: u16,
     app_port: Option<u16>,
+    arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
 
@@ -41,6 +42,7 @@ impl Device {
             http_port: free_port(),
             metrics_port: free_port(),
             app_port: None,
+            arguments: Vec::new(),
             environment: Vec::new(),
         }
     }
@@ -77,6 +79,13 @@ impl Device {
     #[must_use]
     pub fn with_shim(mut self, shim: &Shim) -> Self {
         self.environment.extend(shim.environment(&self.data));
+        self
+    }
+
+    /// With more on its command line.
+    #[must_use]
+    pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self
     }
 
@@ -198,6 +207,7 @@ impl Device {
         if let Some(port) = self.app_port {
             command.args(["--app-port", &port.to_string()]);
         }
+        command.args(&self.arguments);
         // What is set where the tests run must not decide what they test.
         for name in ["DAPR_API_TOKEN", "APP_API_TOKEN", "NAMESPACE"] {
             command.env_remove(name);
