@@ -57,6 +57,10 @@ pub struct DamageStatus {
     pub offset: u64,
     /// How long.
     pub bytes: u64,
+    /// The first record concerned.
+    pub from_lsn: u64,
+    /// The last one, where that can be told.
+    pub to_lsn: Option<u64>,
     /// The file it was copied to.
     pub set_aside: Option<String>,
 }
@@ -173,6 +177,8 @@ pub(super) fn damage(recovery: &Recovery) -> Vec<DamageStatus> {
         file: damage.file.clone(),
         offset: damage.offset,
         bytes: damage.bytes,
+        from_lsn: damage.from_lsn.0,
+        to_lsn: damage.to_lsn.map(|lsn| lsn.0),
         set_aside: damage.set_aside.clone(),
     });
     seen.collect()
