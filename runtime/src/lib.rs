@@ -16,6 +16,7 @@
 //! | [`control`] | the socket that `pannier status` asks |
 //! | [`report`] | `pannier status` for people |
 //! | [`metrics`] | `/metrics` |
+//! | [`panics`] | the last word of a process that can't go on |
 //! | [`logs`] | what is logged and how |
 
 pub mod api;
@@ -26,6 +27,7 @@ pub mod control;
 pub mod load;
 pub mod logs;
 pub mod metrics;
+pub mod panics;
 pub mod pubsub;
 pub mod report;
 pub mod serve;
