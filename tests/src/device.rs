@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::binary;
 use crate::directory::Directory;
 use crate::http::{Answer, Client};
+use crate::memory::MemoryLimit;
 use crate::ports::free_port;
 use crate::process::Process;
 use crate::shim::Shim;
@@ -25,6 +26,8 @@ pub struct Device {
     http_port: u16,
     metrics_port: u16,
     app_port: Option<u16>,
+    /// What a shell does before it becomes the program.
+    prelude: String,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
@@ -42,6 +45,7 @@ impl Device {
             http_port: free_port(),
             metrics_port: free_port(),
             app_port: None,
+            prelude: String::new(),
             arguments: Vec::new(),
             environment: Vec::new(),
         }
@@ -89,6 +93,20 @@ impl Device {
         self
     }
 
+    /// With so many open files at most.
+    #[must_use]
+    pub fn with_file_limit(mut self, files: u32) -> Self {
+        self.prelude.push_str(&format!("ulimit -n {files} && "));
+        self
+    }
+
+    /// With so much memory at most.
+    #[must_use]
+    pub fn with_memory_limit(mut self, limit: &MemoryLimit) -> Self {
+        self.prelude.push_str(&format!("echo $$ > '{}' && ", limit.members().display()));
+        self
+    }
+
     /// With a variable in its environment.
     #[must_use]
     pub fn with_variable(mut self, name: &str, value: &str) -> Self {
@@ -108,14 +126,24 @@ impl Device {
     /// # Panics
     /// When it ends instead, or runs already.
     pub fn start(&mut self) {
+        assert!(self.try_to_start(), "pannier ended at its start");
+    }
+
+    /// Starts it, and waits until it takes requests, or has ended: then that is false.
+    ///
+    /// # Panics
+    /// When it runs already.
+    pub fn try_to_start(&mut self) -> bool {
         assert!(!self.is_running(), "it runs already");
         let log = self.directory.path().join("log");
         self.process = Some(Process::start("pannier", &mut self.command(), &log));
         until("pannier takes requests", || {
-            assert!(self.is_running(), "pannier ended at its start");
+            if !self.is_running() {
+                return Some(false);
+            }
             let asked = self.client().send("GET", "/v1.0/healthz/outbound", &[], &[]);
-            asked.ok().filter(|answer| answer.status == 204)
-        });
+            asked.ok().filter(|answer| answer.status == 204).map(|_| true)
+        })
     }
 
     /// Waits until its app's subscriptions are served.
@@ -198,7 +226,8 @@ impl Device {
     /// How it is started.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = Command::new(binary::path());
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{}exec \"$0\" \"$@\"", self.prelude)).arg(binary::path());
         command.args(["run", "--app-id", APP_ID, "--log-level", "info"]);
         command.args(["--dapr-http-port", &self.http_port.to_string()]);
         command.args(["--metrics-port", &self.metrics_port.to_string()]);

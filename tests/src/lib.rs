@@ -24,6 +24,7 @@ pub mod shim;
 pub mod subscriber;
 
 mod directory;
+mod memory;
 mod ports;
 mod process;
 mod untested;
@@ -34,6 +35,7 @@ pub use app::App;
 pub use broker::Broker;
 pub use device::Device;
 pub use directory::Directory;
+pub use memory::MemoryLimit;
 pub use ports::{free_port, listen_at};
 pub use proxy::Proxy;
 pub use shim::Shim;
