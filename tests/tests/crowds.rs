@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::json;
@@ -83,6 +84,15 @@ fn slow_clients_take_no_place_from_others() {
         .collect();
     assert!(ended(&device, "evicted") >= 56);
     assert_eq!(slow.iter().take(32).filter(|slow| is_closed(slow)).count(), 32);
+}
+
+#[test]
+fn whoever_holds_the_control_socket_keeps_nobody_from_asking() {
+    let device = Device::new().started();
+    let socket = device.data().join("control.sock");
+    let crowd: Vec<_> = (0..100).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    assert_eq!(device.status()["poisoned"], json!(null));
+    drop(crowd);
 }
 
 #[test]
