@@ -109,6 +109,7 @@ fn ten_thousand_connections_leave_it_standing_and_small() {
     for _ in 0..crowd {
         let one = connect(&device);
         say(&one, "GET /v1.0/healthz/outbound HTTP/1.1\r\nhost: x\r\n\r\n");
+        assert!((&one).read(&mut [0; 256]).unwrap() > 0);
         all.push(one);
         if all.len() % 1000 == 0 {
             device.publish("t", &json!(all.len()));
