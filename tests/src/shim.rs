@@ -1,6 +1,5 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 use crate::binary;
 use crate::directory::Directory;
@@ -11,7 +10,6 @@ const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/shim.c");
 
 /// Fails what the program asks of its disk, and moves its clock, while it runs.
 pub struct Shim {
-    library: &'static Path,
     directory: Directory,
 }
 
@@ -20,11 +18,11 @@ impl Shim {
     /// program: without a C compiler, or with a program that is linked statically.
     #[must_use]
     pub fn new(test: &str) -> Option<Self> {
-        static LIBRARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        match LIBRARY.get_or_init(build) {
-            Ok(library) => Some(Self { library, directory: Directory::new() }),
+        let shim = Self { directory: Directory::new() };
+        match shim.build().and_then(|()| shim.probe()) {
+            Ok(()) => Some(shim),
             Err(why) => {
-                untested(test, why);
+                untested(test, &why);
                 None
             }
         }
@@ -56,30 +54,32 @@ impl Shim {
     pub fn environment(&self, files: &Path) -> [(String, String); 3] {
         let text = |path: &Path| path.display().to_string();
         [
-            ("LD_PRELOAD".to_owned(), text(self.library)),
+            ("LD_PRELOAD".to_owned(), text(&self.library())),
             ("SHIM_DIR".to_owned(), text(self.directory.path())),
             ("SHIM_FILES".to_owned(), text(files)),
         ]
     }
-}
 
-/// Compiles the shim once for all tests of this process, and tries whether the program takes it.
-fn build() -> Result<PathBuf, String> {
-    let library = std::env::temp_dir().join(format!("pannier-shim-{}.so", std::process::id()));
-    let mut compile = Command::new("cc");
-    compile.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).args([SOURCE, "-ldl"]);
-    let compiled = compile.output().map_err(|error| format!("cc can't be started: {error}"))?;
-    if !compiled.status.success() {
-        return Err(format!("cc: {}", String::from_utf8_lossy(&compiled.stderr)));
+    fn library(&self) -> PathBuf {
+        self.directory.path().join("shim.so")
     }
-    let shim =
-        Shim { library: Box::leak(library.clone().into_boxed_path()), directory: Directory::new() };
-    let log = shim.directory.path().join("log");
-    let mut probe = Command::new(binary::path());
-    probe.arg("--version").envs(shim.environment(Path::new("/nowhere")));
-    Process::start("pannier", &mut probe, &log).wait();
-    if shim.directory.path().join("loaded").exists() {
-        return Ok(library);
+
+    fn build(&self) -> Result<(), String> {
+        let mut compile = Command::new("cc");
+        compile.args(["-shared", "-fPIC", "-O1", "-o"]).arg(self.library()).args([SOURCE, "-ldl"]);
+        let compiled = compile.output().map_err(|error| format!("cc can't be started: {error}"))?;
+        let said = String::from_utf8_lossy(&compiled.stderr).into_owned();
+        compiled.status.success().then_some(()).ok_or(format!("cc: {said}"))
     }
-    Err("the program is linked statically: LD_PRELOAD does not reach it".to_owned())
+
+    /// Whether the program takes it.
+    fn probe(&self) -> Result<(), String> {
+        let mut probe = Command::new(binary::path());
+        probe.arg("--version").envs(self.environment(Path::new("/nowhere")));
+        let log = self.directory.path().join("log");
+        Process::start("pannier", &mut probe, &log).wait();
+        let loaded = self.directory.path().join("loaded").exists();
+        let why = "the program is linked statically: LD_PRELOAD does not reach it";
+        loaded.then_some(()).ok_or(why.to_owned())
+    }
 }
