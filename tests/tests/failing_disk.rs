@@ -40,6 +40,23 @@ fn refuses_after(what: &str, call: &str, errno: i32) {
 }
 
 #[test]
+fn a_checkpoint_that_fails_ends_writing_without_anyone_having_written() {
+    let Some(shim) = Shim::new("a checkpoint that fails") else { return };
+    let limits =
+        "apiVersion: pannier.dev/v1\nkind: Node\nspec: {limits: {checkpointInterval: 2s}}\n";
+    let device = Device::new().with_resource("limits.yaml", limits);
+    let mut device = device.with_shim(&shim).started();
+    device.save("before", &json!(1));
+    device.publish("t", &json!(1));
+    shim.fail("fdatasync", EIO);
+    tells(&device);
+    shim.mend("fdatasync");
+    refuses(&device, "failed");
+    device.kill();
+    goes_on(&mut device);
+}
+
+#[test]
 fn a_file_system_that_breaks_down_ends_writing_and_not_the_program() {
     let what = "a file system that becomes read-only";
     let Some(volume) = Volume::ext4(what, 64) else { return };
