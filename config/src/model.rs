@@ -192,6 +192,8 @@ pub struct NodeLimits {
     pub max_consumers: Option<u32>,
     /// `maxQueuedRequests`: requests waiting for the writer.
     pub max_queued_requests: Option<u32>,
+    /// `maxConnections`: clients' connections to all ports together.
+    pub max_connections: Option<u32>,
     /// `unclaimedRetention`.
     pub unclaimed_retention: Option<Duration>,
 }

@@ -9,7 +9,7 @@ use runtime::cli::{CheckArgs, Cli, Command, ForgetArgs, RunArgs, StatusArgs, nor
 use runtime::settings::{self, Settings};
 use runtime::systemd::{self, Notice};
 use runtime::wiring::{self, StartError};
-use runtime::{control, logs, report};
+use runtime::{control, logs, panics, report};
 use tokio::sync::watch;
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
@@ -42,6 +42,7 @@ fn main() -> ExitCode {
 
 async fn run(args: &RunArgs) -> ExitCode {
     logs::init(&args.log_level, args.log_as_json);
+    panics::explain_damage();
     let (settings, problems) = settings::read(args);
     let problems = wiring::check(&settings, problems).await;
     if !problems.is_empty() {

@@ -16,6 +16,8 @@ const HTTP_PORT: u16 = 3500;
 const METRICS_PORT: u16 = 9090;
 /// The id of an app that was given none.
 const APP_ID: &str = "pannier";
+/// Clients' connections at a time: each takes up to 16 KiB of memory while it waits.
+const MAX_CONNECTIONS: usize = 1024;
 /// What a record needs beside the body it carries.
 const RECORD_OVERHEAD: u64 = 64 << 10;
 
@@ -37,6 +39,8 @@ pub struct Settings {
     pub metrics: Option<(Vec<IpAddr>, u16)>,
     /// Bytes of a body at most.
     pub max_body: usize,
+    /// Clients' connections at a time, to all ports together.
+    pub max_connections: usize,
     /// How long a shutdown may take.
     pub grace: Duration,
     /// Whether each call is logged.
@@ -104,6 +108,7 @@ pub fn read(args: &RunArgs) -> (Settings, Vec<String>) {
         http_addresses: or_loopback(http),
         metrics: metrics_on.then(|| (or_loopback(&metrics_addresses), metrics_port)),
         max_body: args.max_body_size,
+        max_connections: node.limits.max_connections.map_or(MAX_CONNECTIONS, |most| most as usize),
         grace: Duration::from_secs(args.dapr_graceful_shutdown_seconds),
         log_calls: args.enable_api_logging.or(resources.configuration.api_logging).unwrap_or(false),
         without_effect: args.without_effect.given(),

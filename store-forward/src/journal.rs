@@ -256,7 +256,7 @@ impl Journal {
     /// Remembers an error after which it is unknown what the disk holds.
     fn judge<T>(&mut self, result: Result<T, JournalError>) -> Result<T, JournalError> {
         if let Err(error) = &result
-            && !matches!(error, JournalError::DiskFull { .. })
+            && !error.is_temporary()
         {
             self.poisoned = Some(error.to_string());
         }

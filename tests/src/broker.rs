@@ -105,6 +105,14 @@ impl Broker {
         self.process.take().expect("it runs").stop();
     }
 
+    /// Ends it with SIGKILL: what it has acknowledged and not yet saved is lost.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&mut self) {
+        self.process.take().expect("it runs").kill();
+    }
+
     /// Where it speaks plain MQTT.
     #[must_use]
     pub fn port(&self) -> u16 {

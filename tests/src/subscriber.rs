@@ -107,11 +107,18 @@ impl Subscriber {
         received
     }
 
+    /// Waits for as long as something comes within [`PATIENCE`].
     fn wait_while(&self, condition: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
-        let state = self.shared.lock();
-        let waited =
-            self.shared.changed.wait_timeout_while(state, PATIENCE, |state| condition(state));
-        waited.unwrap_or_else(PoisonError::into_inner).0
+        let mut state = self.shared.lock();
+        loop {
+            let before = state.received.len();
+            let waited =
+                self.shared.changed.wait_timeout_while(state, PATIENCE, |state| condition(state));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if !condition(&state) || state.received.len() == before {
+                return state;
+            }
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::ids::Lsn;
 
 use super::JournalError;
-use super::error::{io as failed, is_full};
+use super::error::{io as failed, is_full, is_out_of_files};
 use super::frame::END;
 
 /// Bytes of the page before the frames: the unit that a disk writes.
@@ -124,6 +124,9 @@ impl Segment {
                 if is_full(&error) {
                     let free = disk.free_bytes().unwrap_or(0);
                     return Err(JournalError::DiskFull { file: name, needed: bytes, free });
+                }
+                if is_out_of_files(&error) {
+                    return Err(JournalError::TooManyFiles { file: name });
                 }
                 Err(failed(&name, "reserve")(error))
             }
