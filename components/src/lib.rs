@@ -5,14 +5,17 @@
 //! | [`state`] | what a state store can do, and the stores |
 //! | [`pubsub`] | what a pub/sub component can do, and the components |
 //! | [`metadata`] | a component's settings, taken one by one; what is left over is an error |
+//! | [`Refusal`] | why a component did not do it |
 //! | [`registry`] | the one table from a type's name to its constructor |
 
 pub mod metadata;
 pub mod pubsub;
+mod refusal;
 pub mod registry;
 pub mod state;
 
 pub use metadata::{Metadata, MetadataError};
-pub use pubsub::{PubSub, PubSubError, SubscribeSpec};
+pub use pubsub::{PubSub, SubscribeSpec};
+pub use refusal::Refusal;
 pub use registry::{BuildError, Built, Context, build};
 pub use state::{EtagCondition, Item, StateError, StateOp, StateStore};

@@ -8,18 +8,20 @@ use store_forward::Consumer;
 use store_forward::record::{ConsumerSpec, NewMessage};
 use store_forward::store::Identity;
 
+use crate::Refusal;
+
 /// Topics that keep messages until every subscriber has them.
 #[async_trait]
 pub trait PubSub: Send + Sync + 'static {
     /// Publishes all of the messages, each to its topic, or none; durable on return if the component is.
-    async fn publish(&self, messages: Vec<(String, NewMessage)>) -> Result<(), PubSubError>;
+    async fn publish(&self, messages: Vec<(String, NewMessage)>) -> Result<(), Refusal>;
 
     /// Registers a subscriber, or changes the one of that name. It is kept over restarts, and
     /// messages wait for it, until [`unsubscribe`](Self::unsubscribe).
-    async fn subscribe(&self, spec: SubscribeSpec) -> Result<Consumer, PubSubError>;
+    async fn subscribe(&self, spec: SubscribeSpec) -> Result<Consumer, Refusal>;
 
     /// Forgets a subscriber: what waits for it alone goes.
-    async fn unsubscribe(&self, name: &str) -> Result<(), PubSubError>;
+    async fn unsubscribe(&self, name: &str) -> Result<(), Refusal>;
 
     /// The consumers that are registered on this component; none when its store can't be read.
     fn consumers(&self) -> Vec<ConsumerSpec>;
@@ -45,22 +47,4 @@ pub struct SubscribeSpec {
     pub topic: String,
     /// The topic of this component that takes what the subscriber can't digest.
     pub dead_letter: Option<String>,
-}
-
-/// Why a pub/sub component refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PubSubError {
-    /// There is no room.
-    #[error("{0}")]
-    Full(String),
-    /// A topic or a message is too long.
-    #[error("{0}")]
-    TooLarge(String),
-    /// Nothing can be written until a restart.
-    #[error("{0}")]
-    Unavailable(String),
-    /// Anything else.
-    #[error("{0}")]
-    Other(String),
 }

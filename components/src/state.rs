@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::Refusal;
+
 /// A key-value store with entity tags and times to live.
 #[async_trait]
 pub trait StateStore: Send + Sync + 'static {
@@ -115,18 +117,9 @@ pub enum StateError {
         /// What was sent.
         etag: String,
     },
-    /// There is no room.
-    #[error("{0}")]
-    Full(String),
-    /// A key or a value is too long.
-    #[error("{0}")]
-    TooLarge(String),
-    /// Nothing can be written until a restart.
-    #[error("{0}")]
-    Unavailable(String),
-    /// Anything else.
-    #[error("{0}")]
-    Other(String),
+    /// It has nothing to do with entity tags.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }
 
 fn tag(etag: Option<&String>) -> String {

@@ -125,6 +125,15 @@ pub struct Bulk {
     pub max_await: Duration,
 }
 
+impl Bulk {
+    /// Messages in one call, if nothing is said: Dapr's.
+    pub const DEFAULT_MESSAGES: usize = 100;
+    /// The most that one call may hold: each is in memory at once.
+    pub const MAX_MESSAGES: usize = 10_000;
+    /// How long a call waits to become full, if nothing is said: Dapr's.
+    pub const DEFAULT_AWAIT: Duration = Duration::from_secs(1);
+}
+
 /// The parts of a Dapr `Configuration` that this version acts on.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -183,6 +192,8 @@ pub struct NodeLimits {
     pub max_consumers: Option<u32>,
     /// `maxQueuedRequests`: requests waiting for the writer.
     pub max_queued_requests: Option<u32>,
+    /// `maxConnections`: clients' connections to all ports together.
+    pub max_connections: Option<u32>,
     /// `unclaimedRetention`.
     pub unclaimed_retention: Option<Duration>,
 }
@@ -298,7 +309,7 @@ pub struct Uplink {
     pub window: usize,
     /// `spec.backoff`: between attempts to connect and to deliver.
     pub backoff: BackoffSpec,
-    /// `spec.maxAttempts`: refusals with a reason before a message goes to `deadLetterTopic`; default: no bound.
+    /// `spec.maxAttempts`: refusals with a reason before a message goes to `deadLetter`; default: no bound.
     pub max_attempts: Option<u32>,
     /// `spec.deadLetter`: `{pubsub, topic}` on this device.
     pub dead_letter: Option<TopicRef>,

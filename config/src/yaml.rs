@@ -131,7 +131,8 @@ impl build::Builder<'_> {
 
 /// The parser's error; tabs are named, because its message rarely does and they can't be seen.
 fn syntax(error: &ScanError, stretch: Stretch<'_>) -> Fault {
-    let line = error.marker().line().max(1);
+    // At the end of a text the parser may be a line ahead.
+    let line = error.marker().line().clamp(1, stretch.text.lines().count().max(1));
     let before = line.saturating_sub(2);
     let around = stretch.text.lines().enumerate().skip(before).take(line + 1 - before);
     for (index, text) in around {

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`cli`] | the command line, with daprd's names |
 //! | [`settings`] | flags and files together |
+//! | [`serve`] | HTTP to whoever connects, within bounds |
 //! | [`wiring`] | who owns what, from start to drain |
 //! | [`load`] | from `Component` resources to building blocks |
 //! | [`api`] | the HTTP API of one app |
@@ -15,7 +16,9 @@
 //! | [`control`] | the socket that `pannier status` asks |
 //! | [`report`] | `pannier status` for people |
 //! | [`metrics`] | `/metrics` |
+//! | [`panics`] | the last word of a process that can't go on |
 //! | [`logs`] | what is logged and how |
+//! | [`systemd`] | what the service manager is told |
 
 pub mod api;
 pub mod app;
@@ -25,9 +28,17 @@ pub mod control;
 pub mod load;
 pub mod logs;
 pub mod metrics;
+pub mod panics;
 pub mod pubsub;
 pub mod report;
+pub mod serve;
 pub mod settings;
+pub mod systemd;
 pub mod tls;
 pub mod uplink;
 pub mod wiring;
+
+/// Gives back what a burst of large calls has freed: a board of 512 MB misses it, and the allocators
+/// of glibc and of zig's musl keep it.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use clap::Parser;
 use runtime::cli::{CheckArgs, Cli, Command, ForgetArgs, RunArgs, StatusArgs, normalize};
 use runtime::settings::{self, Settings};
+use runtime::systemd::{self, Notice};
 use runtime::wiring::{self, StartError};
-use runtime::{control, logs, report};
+use runtime::{control, logs, panics, report};
 use tokio::sync::watch;
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
 
 async fn run(args: &RunArgs) -> ExitCode {
     logs::init(&args.log_level, args.log_as_json);
+    panics::explain_damage();
     let (settings, problems) = settings::read(args);
     let problems = wiring::check(&settings, problems).await;
     if !problems.is_empty() {
@@ -91,13 +93,12 @@ async fn stop_on_signal(stop: watch::Sender<bool>) {
 
 /// Tells systemd that we are ready, and again and again that we are alive.
 async fn notify_systemd() {
-    use sd_notify::NotifyState;
-    let _ = sd_notify::notify(&[NotifyState::Ready]);
-    let Some(patience) = sd_notify::watchdog_enabled() else { return };
+    systemd::notify(Notice::Ready);
+    let Some(patience) = systemd::watchdog() else { return };
     let mut ticks = tokio::time::interval(patience / 2);
     loop {
         ticks.tick().await;
-        let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        systemd::notify(Notice::Watchdog);
     }
 }
 

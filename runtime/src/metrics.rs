@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::control::Control;
+use crate::serve::{Connections, Counts};
 
 /// Upper bounds of the latency histogram's buckets in milliseconds, as Dapr's.
 const BUCKETS_MS: [u64; 12] = [1, 2, 3, 5, 10, 20, 50, 100, 250, 500, 1_000, 10_000];
@@ -110,17 +111,30 @@ impl Calls {
 }
 
 /// What is served at the metrics port.
-pub fn router(calls: Arc<Calls>, control: Control) -> Router {
-    Router::new().route("/metrics", get(serve)).with_state((calls, control))
+pub fn router(calls: Arc<Calls>, control: Control, connections: Arc<Connections>) -> Router {
+    Router::new().route("/metrics", get(serve)).with_state((calls, control, connections))
 }
 
-async fn serve(State((calls, control)): State<(Arc<Calls>, Control)>) -> Response {
+type Served = (Arc<Calls>, Control, Arc<Connections>);
+
+async fn serve(State((calls, control, connections)): State<Served>) -> Response {
     let mut out = String::new();
     calls.render(&mut out);
+    render_connections(&mut out, connections.counts());
     if let Ok(status) = control.status() {
         render_status(&mut out, &status);
     }
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], out).into_response()
+}
+
+fn render_connections(out: &mut String, counts: Counts) {
+    let Counts { open, evicted, refused, slow } = counts;
+    head(out, "pannier_connections", "gauge", "Clients' connections.");
+    let _ = writeln!(out, "pannier_connections {open}");
+    head(out, "pannier_connections_ended", "counter", "Connections that had to go.");
+    for (reason, count) in [("evicted", evicted), ("refused", refused), ("slow", slow)] {
+        let _ = writeln!(out, "pannier_connections_ended{{reason=\"{reason}\"}} {count}");
+    }
 }
 
 fn render_status(out: &mut String, status: &crate::control::Status) {

@@ -11,7 +11,7 @@ pub mod subscriptions;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use components::pubsub::{PubSub, PubSubError};
+use components::{PubSub, Refusal};
 use store_forward::record::NewMessage;
 use store_forward::store::Identity;
 
@@ -42,7 +42,7 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// There is no pub/sub component at all.
+    /// There is no pub/sub component at all for this app.
     #[error("pubsub {pubsub} is not configured")]
     NotConfigured {
         /// The component asked for.
@@ -93,24 +93,8 @@ pub enum PublishError {
         /// The topic.
         topic: String,
         /// Why.
-        cause: String,
-        /// What kind of refusal it is.
-        refusal: Refusal,
+        cause: Refusal,
     },
-}
-
-/// What kind of refusal a component's error is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// There is no room: it may work later.
-    Full,
-    /// The message is too large: it will never work.
-    TooLarge,
-    /// Nothing can be written until a restart.
-    Unavailable,
-    /// Anything else.
-    Other,
 }
 
 /// The pub/sub components of this device.
@@ -139,11 +123,10 @@ impl PubSubBlock {
     ) -> Result<(), PublishError> {
         let entry = self.check(app_id, pubsub, topic)?;
         let messages = messages.into_iter().map(|message| (topic.to_owned(), message)).collect();
-        entry.component.publish(messages).await.map_err(|error| PublishError::Failed {
+        entry.component.publish(messages).await.map_err(|cause| PublishError::Failed {
             pubsub: pubsub.to_owned(),
             topic: topic.to_owned(),
-            cause: error.to_string(),
-            refusal: Refusal::of(&error),
+            cause,
         })
     }
 
@@ -153,7 +136,7 @@ impl PubSubBlock {
     /// When it may not.
     pub fn check(&self, app_id: &str, pubsub: &str, topic: &str) -> Result<&Entry, PublishError> {
         let name = || pubsub.to_owned();
-        if self.entries.is_empty() {
+        if !self.entries.values().any(|entry| entry.is_for(app_id)) {
             return Err(PublishError::NotConfigured { pubsub: name() });
         }
         if pubsub.is_empty() {
@@ -179,9 +162,7 @@ impl PubSubBlock {
     /// The component of that name, if this app may use it.
     #[must_use]
     pub fn entry(&self, app_id: &str, pubsub: &str) -> Option<&Entry> {
-        self.entries.get(pubsub).filter(|entry| {
-            entry.apps.is_empty() || entry.apps.iter().any(|allowed| allowed == app_id)
-        })
+        self.entries.get(pubsub).filter(|entry| entry.is_for(app_id))
     }
 
     /// All components by their names, whoever may use them.
@@ -190,14 +171,9 @@ impl PubSubBlock {
     }
 }
 
-impl Refusal {
-    fn of(error: &PubSubError) -> Self {
-        match error {
-            PubSubError::Full(_) => Self::Full,
-            PubSubError::TooLarge(_) => Self::TooLarge,
-            PubSubError::Unavailable(_) => Self::Unavailable,
-            _ => Self::Other,
-        }
+impl Entry {
+    fn is_for(&self, app_id: &str) -> bool {
+        self.apps.is_empty() || self.apps.iter().any(|allowed| allowed == app_id)
     }
 }
 

@@ -20,7 +20,12 @@ pub fn text(status: &Value) -> String {
     for damage in list(status, "damage") {
         let set_aside = damage["set_aside"].as_str().unwrap_or("nothing to set aside");
         let bytes = bytes(damage["bytes"].as_u64());
-        let _ = writeln!(out, "DAMAGED: {bytes} of {} ({set_aside})", str(damage, "file"));
+        let file = str(damage, "file");
+        let _ = write!(out, "DAMAGED: {bytes} of {file} ({set_aside})");
+        let _ = match damage["to_lsn"].as_u64() {
+            Some(last) => writeln!(out, ", records {} to {last}", num(damage, "from_lsn")),
+            None => writeln!(out, ", from record {} on", num(damage, "from_lsn")),
+        };
     }
     uplinks(&mut out, status);
     consumers(&mut out, status);
@@ -145,11 +150,14 @@ mod tests {
     fn a_status_reads_as_a_few_aligned_lines() {
         let status = serde_json::json!({
             "node": "n", "epoch": 7, "version": "0.1.0", "pid": 9, "disk_bytes": 20_480,
-            "poisoned": null, "damage": [], "uplinks": [],
+            "poisoned": null, "uplinks": [], "damage": [{
+                "file": "j", "offset": 1, "bytes": 2, "from_lsn": 3, "to_lsn": 4, "set_aside": "d",
+            }],
             "consumers": [{"name": "uplink/u", "kind": "uplink", "backlog": 3, "oldest_age_ms": 61_000}],
             "streams": [],
         });
-        let expected = "node n (epoch 7), pannier 0.1.0, pid 9\non disk: 20 KiB\n\n\
+        let expected = "node n (epoch 7), pannier 0.1.0, pid 9\non disk: 20 KiB\n\
+            DAMAGED: 2 B of j (d), records 3 to 4\n\n\
             CONSUMER  KIND    BACKLOG  OLDEST\nuplink/u  uplink  3        1 min 1 s\nno streams\n";
         assert_eq!(text(&status), expected);
     }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use config::model::{App, HealthCheck, NodeLimits, Resources, Secret};
+use config::model::{App, HealthCheck, Node, NodeLimits, Resources, Secret};
 use store_forward::ids::NodeId;
 use store_forward::limits::Limits;
 
@@ -18,6 +18,8 @@ const METRICS_PORT: u16 = 9090;
 const APP_ID: &str = "pannier";
 /// Where the service of the system's package keeps its data: `StateDirectory=` of its unit.
 const SERVICE_DATA_DIR: &str = "/var/lib/pannier";
+/// Clients' connections at a time: each takes up to 16 KiB of memory while it waits.
+const MAX_CONNECTIONS: usize = 1024;
 /// What a record needs beside the body it carries.
 const RECORD_OVERHEAD: u64 = 64 << 10;
 
@@ -39,6 +41,8 @@ pub struct Settings {
     pub metrics: Option<(Vec<IpAddr>, u16)>,
     /// Bytes of a body at most.
     pub max_body: usize,
+    /// Clients' connections at a time, to all ports together.
+    pub max_connections: usize,
     /// How long a shutdown may take.
     pub grace: Duration,
     /// Whether each call is logged.
@@ -77,6 +81,7 @@ pub fn read(args: &RunArgs) -> (Settings, Vec<String>) {
         errors.into_iter().flatten().map(|error| error.to_string()).collect();
     let node = resources.node.clone().unwrap_or_default();
     let limits = limits(&node.limits, node.commit_delay, args.max_body_size, &mut problems);
+    check_disk(&node, &limits, &mut problems);
     let apps = apps(args, &resources, node.listeners.http_port, &mut problems);
     let data_dir = args.data_dir.clone().or_else(|| node.data_dir.clone());
     let data_dir = data_dir.or_else(default_data_dir).unwrap_or_else(|| {
@@ -105,6 +110,7 @@ pub fn read(args: &RunArgs) -> (Settings, Vec<String>) {
         http_addresses: or_loopback(http),
         metrics: metrics_on.then(|| (or_loopback(&metrics_addresses), metrics_port)),
         max_body: args.max_body_size,
+        max_connections: node.limits.max_connections.map_or(MAX_CONNECTIONS, |most| most as usize),
         grace: Duration::from_secs(args.dapr_graceful_shutdown_seconds),
         log_calls: args.enable_api_logging.or(resources.configuration.api_logging).unwrap_or(false),
         without_effect: args.without_effect.given(),
@@ -255,6 +261,20 @@ fn limits(
         ));
     }
     limits
+}
+
+/// A limit that an empty store is over already would refuse every write.
+fn check_disk(node: &Node, limits: &Limits, problems: &mut Vec<String>) {
+    let Limits { segment_bytes, reserve_bytes, disk_bytes, .. } = *limits;
+    // Two segments of the journal, what is held back, and tables with something in them.
+    let needed = segment_bytes.saturating_mul(3).saturating_add(reserve_bytes);
+    if disk_bytes >= needed {
+        return;
+    }
+    let (file, line) = (node.origin.file.display(), node.origin.line);
+    problems.push(format!(
+        "{file}:{line}: spec.limits.disk: {disk_bytes} bytes are less than the store needs: write at least {needed}, or lower journalSegment ({segment_bytes}, needed three times) or reserve ({reserve_bytes})"
+    ));
 }
 
 #[cfg(test)]

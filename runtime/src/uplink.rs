@@ -20,7 +20,7 @@ mod sink;
 mod status;
 #[cfg(test)]
 mod tests;
-mod topic;
+pub mod topic;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -23,8 +23,13 @@ use crate::load::{Ground, Loaded, load};
 use crate::metrics::{self, Calls};
 use crate::pubsub::PubSubBlock;
 use crate::pubsub::cloudevent::{self, Origin};
+use crate::serve::{self, Connections};
 use crate::settings::Settings;
+use crate::systemd::{self, Notice};
 use crate::uplink::{self, Render, UplinkDeps, UplinkStatus};
+
+/// Connections to the control socket at a time: for people and their scripts.
+const MAX_ASKERS: usize = 16;
 
 /// Why the process can't start.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +98,8 @@ pub async fn run(
     let block = Arc::new(PubSubBlock::new(loaded.pubsub.clone()));
     let statuses: Vec<_> = settings.resources.uplinks.iter().map(uplink_status).collect();
     let calls = Arc::new(Calls::default());
+    let wanted = settings.max_connections;
+    let connections = Arc::new(Connections::within_the_limit_of_files(wanted));
     let mut servers = JoinSet::new();
     let mut drains = JoinSet::new();
     let mut addresses = Vec::new();
@@ -102,8 +109,10 @@ pub async fn run(
             settings: &settings,
             loaded: &loaded,
             block: &block,
+            store: &store,
             clock: &clock,
             calls: &calls,
+            connections: &connections,
             stop: &stop,
         };
         let port = app::start(app, &parts, &mut servers, &mut drains, &mut addresses).await?;
@@ -114,12 +123,13 @@ pub async fn run(
         uplinks: Arc::new(statuses.clone()),
         apps: Arc::new(ports),
     };
-    serve_control(&settings, control, calls, &mut servers, &stop).await?;
+    serve_control(&settings, control, (calls, connections), &mut servers, &stop).await?;
     let deps = Deps { store: &store, block: &block, loaded: &loaded };
     start_uplinks(&settings, &deps, &statuses, &mut drains, &stop);
     warn_of_strangers(&settings, &store);
     ready(&addresses);
     wait(&stop).await;
+    systemd::notify(Notice::Stopping);
     tracing::info!("shutdown has begun, what is in flight is finished");
     drain(drains, servers, settings.grace).await;
     store.close().await;
@@ -181,7 +191,7 @@ fn uplink_status(uplink: &config::model::Uplink) -> Arc<UplinkStatus> {
 async fn serve_control(
     settings: &Settings,
     control: Control,
-    calls: Arc<Calls>,
+    (calls, connections): (Arc<Calls>, Arc<Connections>),
     servers: &mut JoinSet<()>,
     stop: &watch::Sender<bool>,
 ) -> Result<(), StartError> {
@@ -190,15 +200,15 @@ async fn serve_control(
         flag: "--data-dir",
         cause,
     })?;
-    let (router, stopped) = (control.clone().router(), wait_owned(stop.subscribe()));
-    servers.spawn(async move {
-        let _ = axum::serve(listener, router).with_graceful_shutdown(stopped).await;
-    });
+    let askers = Arc::new(Connections::new(MAX_ASKERS));
+    servers.spawn(serve::serve(listener, control.clone().router(), askers, stop.subscribe()));
     let Some((addresses, port)) = &settings.metrics else { return Ok(()) };
-    let router: Router = metrics::router(calls, control);
+    let router: Router = metrics::router(calls, control, Arc::clone(&connections));
     for address in addresses {
         match listen::bind(*address, *port, "--metrics-port").await {
-            Ok(listener) => listen::serve(listener, router.clone(), stop, servers),
+            Ok(listener) => {
+                listen::serve(listener, router.clone(), &connections, stop, servers);
+            }
             // Another program's port is no reason not to keep data.
             Err(error) => tracing::warn!(%error, "metrics are not served"),
         }

@@ -3,6 +3,7 @@
 //! A local subscription and an uplink are the same thing: a durable name with a cursor on each of
 //! its streams. [`dispatch`] decides, without clock or input, what is sent when; [`run()`] drives it.
 
+mod dead_letter;
 pub mod dispatch;
 mod run;
 
@@ -13,6 +14,9 @@ use std::sync::Arc;
 use crate::ids::{Sequence, StreamId};
 use crate::record::{Timestamp, Topic};
 
+pub(crate) use dead_letter::mark as mark_dead_letter;
+
+pub use dead_letter::DeadLetter;
 pub use dispatch::Policy;
 pub use run::run;
 

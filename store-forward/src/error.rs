@@ -53,6 +53,11 @@ pub enum Error {
         /// Bytes held back.
         reserve: u64,
     },
+    /// There is no file left to open for what is taken in.
+    #[error(
+        "too many files are open, so the journal can't grow: try again, or raise the limit of open files (ulimit -n, LimitNOFILE)"
+    )]
+    TooManyFiles,
     /// The store has reached the node's limit.
     #[error(
         "the store uses {used} bytes, the limit is {limit}: wait until the backlog drains, or raise spec.limits.disk in the Node resource"
@@ -111,6 +116,7 @@ impl Error {
             Self::Full { .. }
                 | Self::DiskFull { .. }
                 | Self::NodeFull { .. }
+                | Self::TooManyFiles
                 | Self::TooMany { .. }
         )
     }

@@ -115,14 +115,18 @@ impl Journal {
         let last = recovered.report.last;
         let mut growth = Growth::default();
         growth.add(last, recovered.bytes);
+        // Those of another size go with the next checkpoint: until then nothing is removed that
+        // the next opening would judge by.
+        let (free, strange): (VecDeque<_>, VecDeque<_>) =
+            recovered.free.into_iter().partition(|segment| segment.bytes == segment_bytes);
         let journal = Self {
             disk,
             segment_bytes,
             generation: recovered.generation.saturating_add(1),
             next_slot: recovered.next_slot,
             current: None,
-            sealed: recovered.kept.into(),
-            free: VecDeque::new(),
+            sealed: recovered.kept.into_iter().chain(strange).collect(),
+            free,
             buffer: Vec::new(),
             next: last.next(),
             written: last,
@@ -131,7 +135,7 @@ impl Journal {
             begun: 0,
             poisoned: None,
         };
-        Ok((journal.with_free(recovered.free)?, recovered.report))
+        Ok((journal, recovered.report))
     }
 
     /// The number that the next frame gets.
@@ -252,7 +256,7 @@ impl Journal {
     /// Remembers an error after which it is unknown what the disk holds.
     fn judge<T>(&mut self, result: Result<T, JournalError>) -> Result<T, JournalError> {
         if let Err(error) = &result
-            && !matches!(error, JournalError::DiskFull { .. })
+            && !error.is_temporary()
         {
             self.poisoned = Some(error.to_string());
         }
@@ -325,11 +329,6 @@ impl Journal {
             self.durable = self.written;
         }
         Ok(())
-    }
-
-    fn with_free(mut self, segments: Vec<Segment>) -> Result<Self, JournalError> {
-        self.release(segments)?;
-        Ok(self)
     }
 
     /// Takes segments back that hold nothing of use any more.

@@ -44,7 +44,7 @@ impl Default for Limits {
             checkpoint_bytes: 4 << 20,
             checkpoint_interval: Duration::from_secs(10),
             commit_delay: Duration::ZERO,
-            cache_bytes: 4 << 20,
+            cache_bytes: 2 << 20,
             max_key_bytes: 1024,
             max_value_bytes: 4 << 20,
             max_topic_bytes: 1024,

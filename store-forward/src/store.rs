@@ -23,7 +23,7 @@ use crate::tables::{Page, Reader};
 
 pub use crate::engine::{Committed, OpenError, Options, Published};
 pub use crate::tables::{Cursor, Losses, Row};
-pub use status::{ConsumerStatus, DamageStatus, Status, StreamStatus};
+pub use status::{ConsumerStatus, DamageStatus, LossStatus, Status, StreamStatus};
 
 use mailbox::{Mailbox, Mailboxes};
 use writer::{Answer, Pending, Queue};

@@ -4,7 +4,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::http::{find, read_body, read_head};
 use crate::ports::free_port;
@@ -44,10 +44,18 @@ struct Shared {
 #[derive(Default)]
 struct State {
     received: Vec<Received>,
-    answers: HashMap<String, VecDeque<(u16, String)>>,
+    answers: HashMap<String, VecDeque<Scripted>>,
     connections: Vec<TcpStream>,
     stopped: bool,
+    /// What `GET /healthz` is answered; 0: as any path that isn't there.
+    health: u16,
+    /// Events that have no answer yet, and the most that there ever were.
+    open: usize,
+    most_open: usize,
 }
+
+/// A status and a body; none: no answer, ever.
+type Scripted = Option<(u16, String)>;
 
 impl App {
     /// An app that tells these subscriptions.
@@ -78,8 +86,23 @@ impl App {
 
     /// The next one to that path that has no answer yet gets this one.
     pub fn will_answer(&self, path: &str, status: u16, body: &str) {
-        let mut state = self.shared.lock();
-        state.answers.entry(path.to_owned()).or_default().push_back((status, body.to_owned()));
+        self.script(path, Some((status, body.to_owned())));
+    }
+
+    /// The next one to that path that has no answer yet never gets one.
+    pub fn will_hang(&self, path: &str) {
+        self.script(path, None);
+    }
+
+    /// From now on `GET /healthz` is answered with that status.
+    pub fn set_health(&self, status: u16) {
+        self.shared.lock().health = status;
+    }
+
+    /// The most events that were ever waiting for an answer at one time.
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        self.shared.lock().most_open
     }
 
     /// Waits until that many events have come to that path, and returns all of them.
@@ -98,6 +121,10 @@ impl App {
         drop(state);
         assert!(received.len() >= count, "{} of {count} events at {path}", received.len());
         received
+    }
+
+    fn script(&self, path: &str, answer: Scripted) {
+        self.shared.lock().answers.entry(path.to_owned()).or_default().push_back(answer);
     }
 }
 
@@ -122,14 +149,24 @@ impl Shared {
     }
 
     /// Records what came, and finds the answer to it.
-    fn take(&self, received: Received) -> (u16, String) {
+    fn take(&self, received: Received) -> Scripted {
         let mut state = self.lock();
         let scripted = state.answers.get_mut(&received.path).and_then(VecDeque::pop_front);
+        let accepted = accepted(&received.event);
         state.received.push(received);
+        state.open += 1;
+        state.most_open = state.most_open.max(state.open);
         drop(state);
         self.changed.notify_all();
-        scripted.unwrap_or((200, String::new()))
+        scripted.unwrap_or(Some((200, accepted)))
     }
+}
+
+/// The answer by which an event is acknowledged, or each one of a bulk.
+fn accepted(event: &Value) -> String {
+    let Some(entries) = event["entries"].as_array() else { return String::new() };
+    let success = |entry: &Value| json!({ "entryId": entry["entryId"], "status": "SUCCESS" });
+    json!({ "statuses": entries.iter().map(success).collect::<Vec<_>>() }).to_string()
 }
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
@@ -153,13 +190,24 @@ fn serve(connection: TcpStream, shared: &Shared) -> io::Result<()> {
         let body = read_body(&mut connection, &headers)?;
         let mut words = line.split(' ');
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let (status, answer) = match (method, path) {
-            ("GET", "/dapr/subscribe") => (200, shared.subscriptions.to_string()),
+        let answer = match (method, path) {
+            ("GET", "/dapr/subscribe") => Some((200, shared.subscriptions.to_string())),
+            ("GET", "/healthz") => {
+                let health = shared.lock().health;
+                Some((if health == 0 { 404 } else { health }, String::new()))
+            }
             ("POST", _) => {
                 let event = serde_json::from_slice(&body).unwrap_or_default();
-                shared.take(Received { path: path.to_owned(), headers, event })
+                let answer = shared.take(Received { path: path.to_owned(), headers, event });
+                // The other side may send the next one as soon as it has this answer.
+                shared.lock().open -= usize::from(answer.is_some());
+                answer
             }
-            _ => (404, String::new()),
+            _ => Some((404, String::new())),
+        };
+        let Some((status, answer)) = answer else {
+            // Until the other side, or the app's end, closes it.
+            return io::copy(&mut connection, &mut io::sink()).map(drop);
         };
         let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", answer.len());
         connection.get_mut().write_all((head + &answer).as_bytes())?;

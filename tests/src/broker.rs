@@ -2,7 +2,7 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::certificates::{self, Certificates};
+use crate::certificates;
 use crate::directory::Directory;
 use crate::ports::free_port;
 use crate::process::Process;
@@ -23,19 +23,22 @@ pub struct Broker {
     directory: Directory,
     port: u16,
     tls_port: u16,
+    settings: String,
 }
 
 impl Broker {
     /// One that isn't started yet.
     #[must_use]
     pub fn new() -> Self {
-        let broker = Self {
+        let mut broker = Self {
             process: None,
             directory: Directory::new(),
             port: free_port(),
             tls_port: free_port(),
+            settings: String::new(),
         };
-        broker.write_configuration();
+        broker.write_certificates();
+        broker.set_up();
         broker
     }
 
@@ -63,6 +66,36 @@ impl Broker {
         });
     }
 
+    /// Listens at one more port of that address from the next start on, with settings of
+    /// `mosquitto.conf` that hold there alone.
+    #[must_use]
+    pub fn add_listener(&mut self, address: &str, settings: &str) -> u16 {
+        let port = free_port();
+        self.settings.push_str(&format!("listener {port} {address}\n{settings}\n"));
+        self.directory.write("mosquitto.conf", &self.settings);
+        port
+    }
+
+    /// The settings by which a listener speaks TLS.
+    #[must_use]
+    pub fn tls_settings(&self) -> String {
+        let (certificate, key) = (self.file("certificate.pem"), self.file("key.pem"));
+        format!("certfile {}\nkeyfile {}\n", certificate.display(), key.display())
+    }
+
+    /// The setting by which a listener lets in one user alone.
+    ///
+    /// # Panics
+    /// When Mosquitto's tool for that can't be run.
+    #[must_use]
+    pub fn login_settings(&self, user: &str, password: &str) -> String {
+        let file = self.directory.write("passwords", "");
+        let mut tool = Command::new("mosquitto_passwd");
+        let done = tool.arg("-b").arg(&file).args([user, password]).status();
+        assert!(done.expect("mosquitto_passwd can be run").success(), "no password was made");
+        format!("allow_anonymous false\npassword_file {}\n", file.display())
+    }
+
     /// Ends it with SIGTERM. It has no time to finish anything with its clients, but what it has
     /// acknowledged is on its disk.
     ///
@@ -70,6 +103,14 @@ impl Broker {
     /// When it does not run.
     pub fn stop(&mut self) {
         self.process.take().expect("it runs").stop();
+    }
+
+    /// Ends it with SIGKILL: what it has acknowledged and not yet saved is lost.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&mut self) {
+        self.process.take().expect("it runs").kill();
     }
 
     /// Where it speaks plain MQTT.
@@ -87,32 +128,51 @@ impl Broker {
     /// The certificate of the CA that its own certificate comes from.
     #[must_use]
     pub fn ca_certificate(&self) -> PathBuf {
-        self.directory.path().join("ca.pem")
+        self.file("ca.pem")
     }
 
-    fn write_configuration(&self) {
-        let Certificates { ca, certificate, key } = certificates::make();
-        self.directory.write("ca.pem", &ca);
-        let certificate = self.directory.write("certificate.pem", &certificate);
-        let key = self.directory.write("key.pem", &key);
-        let text = format!(
+    /// A client's certificate from that CA, and its key.
+    #[must_use]
+    pub fn client_certificate(&self) -> (PathBuf, PathBuf) {
+        (self.file("client.pem"), self.file("client-key.pem"))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write_certificates(&self) {
+        let made = certificates::make();
+        for (name, text) in [
+            ("ca.pem", made.ca),
+            ("certificate.pem", made.certificate),
+            ("key.pem", made.key),
+            ("client.pem", made.client_certificate),
+            ("client-key.pem", made.client_key),
+        ] {
+            self.directory.write(name, &text);
+        }
+    }
+
+    fn set_up(&mut self) {
+        self.settings = format!(
             "user root\n\
              persistence true\n\
              persistence_location {}/\n\
-             allow_anonymous true\n\
+             per_listener_settings true\n\
              max_queued_messages 0\n\
              max_inflight_messages 0\n\
              listener {} 127.0.0.1\n\
+             allow_anonymous true\n\
              listener {} 127.0.0.1\n\
-             certfile {}\n\
-             keyfile {}\n",
+             allow_anonymous true\n\
+             {}",
             self.directory.path().display(),
             self.port,
             self.tls_port,
-            certificate.display(),
-            key.display(),
+            self.tls_settings(),
         );
-        self.directory.write("mosquitto.conf", &text);
+        self.directory.write("mosquitto.conf", &self.settings);
     }
 }
 

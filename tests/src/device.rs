@@ -8,8 +8,10 @@ use crate::app::App;
 use crate::binary;
 use crate::directory::Directory;
 use crate::http::{Answer, Client};
+use crate::memory::MemoryLimit;
 use crate::ports::free_port;
 use crate::process::Process;
+use crate::shim::Shim;
 use crate::wait::until;
 
 /// The app id that a device is told.
@@ -24,7 +26,11 @@ pub struct Device {
     http_port: u16,
     metrics_port: u16,
     app_port: Option<u16>,
+    /// What a shell does before it becomes the program.
+    prelude: String,
     environment: Vec<(String, String)>,
+    log_level: &'static str,
+    flags: Vec<String>,
 }
 
 impl Device {
@@ -40,7 +46,10 @@ impl Device {
             http_port: free_port(),
             metrics_port: free_port(),
             app_port: None,
+            prelude: String::new(),
             environment: Vec::new(),
+            log_level: "info",
+            flags: Vec::new(),
         }
     }
 
@@ -65,10 +74,52 @@ impl Device {
         self
     }
 
+    /// With its data below that directory.
+    #[must_use]
+    pub fn with_data_in(mut self, directory: &Path) -> Self {
+        self.data = directory.join("data");
+        self
+    }
+
+    /// With that shim between it and its disk.
+    #[must_use]
+    pub fn with_shim(mut self, shim: &Shim) -> Self {
+        self.environment.extend(shim.environment(&self.data));
+        self
+    }
+
+    /// With so many open files at most.
+    #[must_use]
+    pub fn with_file_limit(mut self, files: u32) -> Self {
+        self.prelude.push_str(&format!("ulimit -n {files} && "));
+        self
+    }
+
+    /// With so much memory at most.
+    #[must_use]
+    pub fn with_memory_limit(mut self, limit: &MemoryLimit) -> Self {
+        self.prelude.push_str(&format!("echo $$ > '{}' && ", limit.members().display()));
+        self
+    }
+
     /// With a variable in its environment.
     #[must_use]
     pub fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With more flags.
+    #[must_use]
+    pub fn with_flags(mut self, flags: &[&str]) -> Self {
+        self.flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        self
+    }
+
+    /// With everything logged.
+    #[must_use]
+    pub fn with_trace(mut self) -> Self {
+        self.log_level = "trace";
         self
     }
 
@@ -84,14 +135,24 @@ impl Device {
     /// # Panics
     /// When it ends instead, or runs already.
     pub fn start(&mut self) {
+        assert!(self.try_to_start(), "pannier ended at its start");
+    }
+
+    /// Starts it, and waits until it takes requests, or has ended: then that is false.
+    ///
+    /// # Panics
+    /// When it runs already.
+    pub fn try_to_start(&mut self) -> bool {
         assert!(!self.is_running(), "it runs already");
         let log = self.directory.path().join("log");
         self.process = Some(Process::start("pannier", &mut self.command(), &log));
         until("pannier takes requests", || {
-            assert!(self.is_running(), "pannier ended at its start");
+            if !self.is_running() {
+                return Some(false);
+            }
             let asked = self.client().send("GET", "/v1.0/healthz/outbound", &[], &[]);
-            asked.ok().filter(|answer| answer.status == 204)
-        });
+            asked.ok().filter(|answer| answer.status == 204).map(|_| true)
+        })
     }
 
     /// Waits until its app's subscriptions are served.
@@ -120,6 +181,14 @@ impl Device {
         self.process.take().expect("it runs").stop()
     }
 
+    /// Sends SIGTERM, and does not wait.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn terminate(&mut self) {
+        self.process.as_mut().expect("it runs").terminate();
+    }
+
     /// Waits until it has ended by itself.
     ///
     /// # Panics
@@ -133,11 +202,50 @@ impl Device {
         self.process.as_mut().is_some_and(|process| process.ended().is_none())
     }
 
+    /// Starts it where it can't: returns how it ended, and what it has said in this life.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn start_in_vain(&mut self) -> (Option<i32>, String) {
+        let before = self.log().len();
+        let log = self.directory.path().join("log");
+        let code = Process::start("pannier", &mut self.command(), &log).wait().code();
+        (code, self.log().split_off(before))
+    }
+
+    /// Its process, while it runs.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").pid()
+    }
+
+    /// What it has written to its log in all its lives.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let log = std::fs::read(self.directory.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// What `pannier status` tells of it.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        let data = self.data.display().to_string();
+        let told = binary::run(&["status", "--json", "--data-dir", &data]);
+        serde_json::from_str(&told.said).unwrap_or_else(|error| panic!("{error}: {}", told.said))
+    }
+
     /// How it is started.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = Command::new(binary::path());
-        command.args(["run", "--app-id", APP_ID, "--log-level", "info"]);
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{}exec \"$0\" \"$@\"", self.prelude)).arg(binary::path());
+        command.args(["run", "--app-id", APP_ID, "--log-level", self.log_level]);
         command.args(["--dapr-http-port", &self.http_port.to_string()]);
         command.args(["--metrics-port", &self.metrics_port.to_string()]);
         command.arg("--resources-path").arg(self.directory.path().join("resources"));
@@ -145,6 +253,7 @@ impl Device {
         if let Some(port) = self.app_port {
             command.args(["--app-port", &port.to_string()]);
         }
+        command.args(&self.flags);
         // What is set where the tests run must not decide what they test.
         for name in ["DAPR_API_TOKEN", "APP_API_TOKEN", "NAMESPACE"] {
             command.env_remove(name);
@@ -189,6 +298,15 @@ impl Device {
         body: &[u8],
     ) -> io::Result<Answer> {
         self.client().send(method, path, headers, body)
+    }
+
+    /// The uplink, stream or consumer of that name, as `pannier status` tells it; null if it tells
+    /// of none.
+    #[must_use]
+    pub fn status_of(&self, list: &str, name: &str) -> Value {
+        let is_it = |one: &&Value| one["name"] == name || one["topic"] == name;
+        let status = self.status();
+        status[list].as_array().into_iter().flatten().find(is_it).cloned().unwrap_or_default()
     }
 
     /// A GET.

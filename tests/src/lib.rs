@@ -16,18 +16,36 @@ pub mod device;
 pub mod http;
 /// What reached the broker, checked against what was promised.
 pub mod ledger;
+/// A link to a broker that can be cut.
+pub mod proxy;
+/// A stand-in for a disk that fails, and for a clock that jumps.
+pub mod shim;
 /// An MQTT client that collects what a broker sends.
 pub mod subscriber;
 
+/// Fuzz targets.
+pub mod fuzz;
+
+/// Stores that released versions wrote.
+pub mod golden;
+
 mod directory;
+mod memory;
 mod ports;
 mod process;
+mod untested;
+mod volume;
 mod wait;
 
 pub use app::App;
 pub use broker::Broker;
 pub use device::Device;
 pub use directory::Directory;
+pub use memory::MemoryLimit;
 pub use ports::{free_port, listen_at};
+pub use proxy::Proxy;
+pub use shim::Shim;
 pub use subscriber::Subscriber;
+pub use untested::untested;
+pub use volume::Volume;
 pub use wait::{PATIENCE, until};

@@ -23,6 +23,11 @@ impl Process {
         Self { name, child, log: log.to_owned(), ended: None }
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its status, if it has ended.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {
@@ -37,11 +42,16 @@ impl Process {
         until(&what, || self.ended())
     }
 
-    /// Asks it to end, and waits.
-    pub(crate) fn stop(&mut self) -> ExitStatus {
+    /// Asks it to end.
+    pub(crate) fn terminate(&mut self) {
         if self.ended().is_none() {
             kill_process(Pid::from_child(&self.child), Signal::TERM).expect("a child can be told");
         }
+    }
+
+    /// Asks it to end, and waits.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        self.terminate();
         self.wait()
     }
 

@@ -87,6 +87,15 @@ impl Subscriber {
         self.client.publish(topic, QoS::AtLeastOnce, true, payload).expect("the client runs");
     }
 
+    /// Publishes a message of that many bytes.
+    ///
+    /// # Panics
+    /// When the client has ended.
+    pub fn publish_bytes(&self, topic: &str, bytes: usize) {
+        let payload = vec![b'x'; bytes];
+        self.client.publish(topic, QoS::AtLeastOnce, false, payload).expect("the client runs");
+    }
+
     /// Waits until what was received is enough, and returns all of it, in order.
     ///
     /// # Panics
@@ -98,11 +107,18 @@ impl Subscriber {
         received
     }
 
+    /// Waits for as long as something comes within [`PATIENCE`].
     fn wait_while(&self, condition: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
-        let state = self.shared.lock();
-        let waited =
-            self.shared.changed.wait_timeout_while(state, PATIENCE, |state| condition(state));
-        waited.unwrap_or_else(PoisonError::into_inner).0
+        let mut state = self.shared.lock();
+        loop {
+            let before = state.received.len();
+            let waited =
+                self.shared.changed.wait_timeout_while(state, PATIENCE, |state| condition(state));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if !condition(&state) || state.received.len() == before {
+                return state;
+            }
+        }
     }
 }
 

@@ -52,6 +52,30 @@ fn check_is_content_with_what_is_right_and_with_nothing() {
     }
 }
 
+#[test]
+fn each_slip_in_a_file_is_told_with_its_line_and_remedy() {
+    let node = "apiVersion: pannier.dev/v1\nkind: Node\nspec:\n";
+    let listeners = |port: &str| format!("{node}  listeners: {{http: {{port: {port}}}}}\n");
+    for (text, told) in [
+        (format!("{node}\tid: a\n"), &["x.yaml:4", "tab", "spaces"][..]),
+        (format!("{node}  dataDirr: /data\n"), &["x.yaml:4", "dataDirr", "dataDir"]),
+        (listeners("\"3500\""), &["x.yaml:4", "port", "without quotes"]),
+        (listeners("many"), &["x.yaml:4", "port", "0 to 65535"]),
+        (listeners("70000"), &["x.yaml:4", "port", "65535"]),
+        (format!("{node}  id: a\n  id: b\n"), &["x.yaml:5", "id"]),
+        (format!("{RIGHT}---\n{RIGHT}"), &["x.yaml:", "store"]),
+        ("kind: Node\n".to_owned(), &["x.yaml:", "apiVersion"]),
+        ("apiVersion: pannier.dev/v1\nkind: Nod\n".to_owned(), &["x.yaml:", "Nod", "Node"]),
+        (format!("{node}  limits: {{disk: 5}}\n"), &["x.yaml:", "disk", "journalSegment"]),
+    ] {
+        let finished = check(&[("x.yaml", &text)]);
+        assert_eq!(finished.code, Some(CONFIGURATION_ERROR), "{text}{}", finished.said);
+        for told in told {
+            assert!(finished.said.contains(told), "{told} is not in:\n{}{text}", finished.said);
+        }
+    }
+}
+
 /// What reads as it should, and names things that aren't there.
 fn unknown_things() -> [(&'static str, String); 2] {
     let unknown_type = RIGHT.replace("state.redb", "state.nosuch").replace("store", "one");
@@ -128,10 +152,44 @@ fn status_tells_whether_anything_runs() {
     device.start();
     let finished = binary::run(&["status", "--data-dir", &data]);
     assert_eq!(finished.code, Some(0), "{}", finished.said);
-    let finished = binary::run(&["status", "--data-dir", &data, "--json"]);
-    assert_eq!(finished.code, Some(0), "{}", finished.said);
-    let status: serde_json::Value = serde_json::from_str(&finished.said).unwrap();
-    assert!(status.is_object(), "{}", finished.said);
+    assert!(device.status().is_object());
+}
+
+#[test]
+fn status_tells_streams_consumers_uplinks_and_bytes_on_disk() {
+    let mut broker = tests::Broker::new();
+    let app = tests::App::start(serde_json::json!([
+        { "pubsubname": "pubsub", "topic": "t", "route": "/t" }
+    ]));
+    let uplink = format!(
+        "apiVersion: pannier.dev/v1\nkind: Uplink\nmetadata: {{name: up}}\nspec:\n  backoff: \
+         {{initial: 50ms, max: 200ms}}\n  mqtt: {{url: \"mqtt://127.0.0.1:{}\"}}\n  routes: \
+         [{{topic: \"#\"}}]\n",
+        broker.port()
+    );
+    let device = Device::new().with_app(&app).with_resource("uplink.yaml", &uplink).started();
+    device.wait_for_app();
+    device.publish("t", &serde_json::json!(1));
+    assert_eq!(app.wait_for("/t", 1).len(), 1);
+    let down = tests::until("the uplink fails", || {
+        let uplink = device.status_of("uplinks", "up");
+        Some(uplink).filter(|uplink| uplink["last_error"]["text"].is_string())
+    });
+    assert_eq!((&down["connected"], &down["in_flight"]), (&false.into(), &0.into()), "{down}");
+    let waiting = device.status_of("consumers", "uplink/up");
+    assert_eq!((&waiting["kind"], &waiting["backlog"]), (&"uplink".into(), &1.into()));
+    assert!(waiting["oldest_age_ms"].is_u64(), "{waiting}");
+    let stream = device.status_of("streams", "t");
+    assert_eq!((&stream["last_sequence"], &stream["messages"]), (&1.into(), &1.into()));
+    assert!(device.status()["disk_bytes"].as_u64().unwrap() > 0);
+    broker.start();
+    let up = tests::until("the uplink catches up", || {
+        let uplink = device.status_of("uplinks", "up");
+        Some(uplink).filter(|uplink| uplink["acknowledged"] == 1)
+    });
+    assert_eq!(up["connected"], true, "{up}");
+    assert!(up["since"].as_u64() > down["since"].as_u64(), "{up} {down}");
+    assert_eq!(device.status_of("consumers", "uplink/up")["backlog"], 0);
 }
 
 #[test]

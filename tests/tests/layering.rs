@@ -7,12 +7,13 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each member, and the members it may depend on.
-const ALLOWED: [(&str, &[&str]); 5] = [
+const ALLOWED: [(&str, &[&str]); 6] = [
     ("config", &[]),
     ("store-forward", &[]),
     ("components", &["config", "store-forward"]),
     ("runtime", &["components", "config", "store-forward"]),
     ("tests", &["components", "config", "runtime", "store-forward"]),
+    ("fuzz", &["tests"]),
 ];
 
 /// What the durable memory knows nothing of.

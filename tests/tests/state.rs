@@ -110,6 +110,39 @@ fn a_transaction_does_all_or_nothing() {
 }
 
 #[test]
+fn a_query_is_refused_by_stores_without() {
+    let device = Device::new().started();
+    let answer = device.post("/v1.0-alpha1/state/statestore/query", &json!({ "filter": {} }));
+    assert_eq!(answer.status, 500);
+    assert_eq!(answer.error_code(), "ERR_STATE_STORE_NOT_SUPPORTED");
+}
+
+#[test]
+fn stores_that_share_a_prefix_share_their_keys_with_the_apps_that_they_are_for() {
+    let component = |name: &str, prefix: &str| {
+        format!(
+            "apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata: {{name: {name}}}\nspec:\n  \
+             type: state.redb\n  version: v1\n  metadata: [{{name: keyPrefix, value: {prefix}}}]\n"
+        )
+    };
+    let port = tests::free_port();
+    let app = format!(
+        "apiVersion: pannier.dev/v1\nkind: App\nmetadata: {{name: other}}\nspec: {{httpPort: {port}}}\n"
+    );
+    let names = ["own", "shared"];
+    let resources = [component("own", "appid"), component("shared", "name"), app].join("---\n");
+    let device = Device::new().with_resource("resources.yaml", &resources).started();
+    for name in names {
+        let items = json!([{ "key": "a", "value": name }]);
+        assert_eq!(device.post(&format!("/v1.0/state/{name}"), &items).status, 204);
+    }
+    let mut other = tests::http::Client::new(port);
+    let mut status =
+        |name: &str| other.send("GET", &format!("/v1.0/state/{name}/a"), &[], &[]).unwrap().status;
+    assert_eq!((status("own"), status("shared")), (204, 200));
+}
+
+#[test]
 fn a_bulk_get_has_an_entry_for_each_key() {
     let device = Device::new().started();
     device.save("a", &json!({ "x": 1 }));

@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use store_forward::limits::{Overflow, StreamLimits};
 use store_forward::record::{ConsumerKind, ConsumerSpec, Filter, NewMessage, Op, Topic};
 use store_forward::store::Identity;
-use store_forward::{Consumer, Error, Store};
+use store_forward::{Consumer, Store};
 
-use super::{PubSub, PubSubError, SubscribeSpec};
+use super::{PubSub, SubscribeSpec};
+use crate::Refusal;
 use crate::metadata::Metadata;
 use crate::registry::{BuildError, BuildPubSub, Context};
 
@@ -68,13 +69,13 @@ impl OnStore {
 
 #[async_trait]
 impl PubSub for OnStore {
-    async fn publish(&self, messages: Vec<(String, NewMessage)>) -> Result<(), PubSubError> {
+    async fn publish(&self, messages: Vec<(String, NewMessage)>) -> Result<(), Refusal> {
         let publish = |(topic, message)| Op::Publish { topic: self.topic(topic), message };
         self.store.commit(messages.into_iter().map(publish).collect()).await?;
         Ok(())
     }
 
-    async fn subscribe(&self, spec: SubscribeSpec) -> Result<Consumer, PubSubError> {
+    async fn subscribe(&self, spec: SubscribeSpec) -> Result<Consumer, Refusal> {
         let SubscribeSpec { name, topic, dead_letter } = spec;
         let filters = vec![Filter { component: self.component.clone(), topic }];
         let dead_letter = dead_letter.map(|topic| self.topic(topic));
@@ -82,7 +83,7 @@ impl PubSub for OnStore {
         Ok(self.store.register(spec).await?)
     }
 
-    async fn unsubscribe(&self, name: &str) -> Result<(), PubSubError> {
+    async fn unsubscribe(&self, name: &str) -> Result<(), Refusal> {
         Ok(self.store.unregister(name).await?)
     }
 
@@ -95,18 +96,6 @@ impl PubSub for OnStore {
 
     fn identity(&self) -> Option<&Identity> {
         Some(self.store.identity())
-    }
-}
-
-impl From<Error> for PubSubError {
-    fn from(error: Error) -> Self {
-        let message = error.to_string();
-        match error {
-            error if error.is_full() => Self::Full(message),
-            Error::TooLarge { .. } => Self::TooLarge(message),
-            Error::Poisoned { .. } | Error::Closed => Self::Unavailable(message),
-            _ => Self::Other(message),
-        }
     }
 }
 

@@ -93,12 +93,7 @@ impl From<Error> for StateError {
                 expected: expected.map(|etag| etag.to_string()),
                 found: found.map(|etag| etag.to_string()),
             },
-            error if error.is_full() => Self::Full(error.to_string()),
-            error @ Error::TooLarge { .. } => Self::TooLarge(error.to_string()),
-            error @ (Error::Poisoned { .. } | Error::Closed) => {
-                Self::Unavailable(error.to_string())
-            }
-            error => Self::Other(error.to_string()),
+            error => Self::Refused(error.into()),
         }
     }
 }
@@ -128,13 +123,5 @@ mod tests {
         let error = StateError::from(conflict);
         assert!(error.to_string().starts_with("possible etag mismatch. error from state store"));
         assert!(matches!(error, StateError::EtagMismatch { op: 2, .. }));
-    }
-
-    #[test]
-    fn a_full_disk_and_a_failed_disk_are_told_apart() {
-        let full = StateError::from(Error::DiskFull { free: 1, reserve: 2 });
-        assert!(matches!(full, StateError::Full(_)));
-        let failed = StateError::from(Error::Poisoned { cause: "fdatasync: EIO".into() });
-        assert!(matches!(failed, StateError::Unavailable(_)));
     }
 }

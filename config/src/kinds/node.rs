@@ -88,6 +88,7 @@ fn limits(field: &Field<'_>) -> Option<NodeLimits> {
     let max_streams = count("maxStreams");
     let max_consumers = count("maxConsumers");
     let max_queued_requests = count("maxQueuedRequests");
+    let max_connections = count("maxConnections");
     let unclaimed_retention = fields.read("unclaimedRetention", |time| time.duration());
     fields.refuse_others();
     Some(NodeLimits {
@@ -103,6 +104,7 @@ fn limits(field: &Field<'_>) -> Option<NodeLimits> {
         max_streams: max_streams?,
         max_consumers: max_consumers?,
         max_queued_requests: max_queued_requests?,
+        max_connections: max_connections?,
         unclaimed_retention: unclaimed_retention?,
     })
 }

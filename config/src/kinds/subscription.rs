@@ -7,10 +7,6 @@ use super::{close_dapr, scopes, unique_name};
 use crate::model::{Bulk, Resources, Rule, Subscription};
 use crate::reader::{Field, Fields};
 
-const DEFAULT_BULK_MESSAGES: usize = 100;
-/// Bounds the memory of one call.
-const MAX_BULK_MESSAGES: usize = 10_000;
-const DEFAULT_BULK_AWAIT_MS: u64 = 1_000;
 const MAX_BULK_AWAIT_MS: u64 = 3_600_000;
 
 /// Where events go.
@@ -109,15 +105,14 @@ fn texts(field: &Field<'_>) -> Option<BTreeMap<String, String>> {
 fn bulk(field: &Field<'_>) -> Option<Option<Bulk>> {
     let fields = field.fields()?;
     let enabled = fields.read_or("enabled", false, |enabled| enabled.flag());
-    let messages = fields.read_or("maxMessagesCount", DEFAULT_BULK_MESSAGES, |count| {
-        count.number(1..=MAX_BULK_MESSAGES)
+    let messages = fields.read_or("maxMessagesCount", Bulk::DEFAULT_MESSAGES, |count| {
+        count.number(1..=Bulk::MAX_MESSAGES)
     });
-    let milliseconds = fields.read_or("maxAwaitDurationMs", DEFAULT_BULK_AWAIT_MS, |duration| {
-        duration.number(0..=MAX_BULK_AWAIT_MS)
+    let max_await = fields.read_or("maxAwaitDurationMs", Bulk::DEFAULT_AWAIT, |duration| {
+        duration.number(0..=MAX_BULK_AWAIT_MS).map(Duration::from_millis)
     });
     fields.warn_of_others(&[]);
-    let max_await = Duration::from_millis(milliseconds?);
-    let bulk = Bulk { max_messages: messages?, max_await };
+    let bulk = Bulk { max_messages: messages?, max_await: max_await? };
     Some(enabled?.then_some(bulk))
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use axum::serve::ListenerExt;
-use components::{PubSub, PubSubError, SubscribeSpec};
+use components::{PubSub, Refusal, SubscribeSpec};
 use runtime::api::health::Health;
 use runtime::api::{self, Api, ApiState, Blocks};
 use runtime::blocks::StateStores;
@@ -118,15 +118,15 @@ struct Nothing;
 
 #[async_trait]
 impl PubSub for Nothing {
-    async fn publish(&self, _: Vec<(String, NewMessage)>) -> Result<(), PubSubError> {
+    async fn publish(&self, _: Vec<(String, NewMessage)>) -> Result<(), Refusal> {
         Ok(())
     }
 
-    async fn subscribe(&self, _: SubscribeSpec) -> Result<Consumer, PubSubError> {
-        Err(PubSubError::Other("nothing ever comes".into()))
+    async fn subscribe(&self, _: SubscribeSpec) -> Result<Consumer, Refusal> {
+        Err(Refusal::Other("nothing ever comes".into()))
     }
 
-    async fn unsubscribe(&self, _: &str) -> Result<(), PubSubError> {
+    async fn unsubscribe(&self, _: &str) -> Result<(), Refusal> {
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use components::StateError;
+use components::{Refusal, StateError};
 use serde_json::{Value, json};
 
 use crate::blocks::state::{IllegalKey, LookupError};
@@ -27,7 +27,7 @@ pub enum Detail {
         /// The reason, `DAPR_...`.
         reason: &'static str,
         /// What it is about.
-        metadata: BTreeMap<&'static str, String>,
+        metadata: Option<BTreeMap<String, String>>,
     },
     /// `google.rpc.ResourceInfo`.
     ResourceInfo {
@@ -35,6 +35,8 @@ pub enum Detail {
         kind: &'static str,
         /// The component.
         name: String,
+        /// What is wrong with it; may be empty.
+        description: String,
     },
     /// `google.rpc.BadRequest` with one violation.
     BadRequest {
@@ -62,6 +64,12 @@ impl ApiError {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// What is wrong, in words.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     /// A request that can't be understood.
@@ -107,9 +115,9 @@ impl ApiError {
                 "found",
             ),
         };
-        let metadata = BTreeMap::from([("appID", app_id.to_owned())]);
+        let metadata = BTreeMap::from([("appID".to_owned(), app_id.to_owned())]);
         Self::new(status, code, format!("state store {store} is not {what}"))
-            .with(Detail::ErrorInfo { reason, metadata })
+            .with(Detail::ErrorInfo { reason, metadata: Some(metadata) })
     }
 
     /// A key that no state store takes.
@@ -119,7 +127,7 @@ impl ApiError {
         let field = error.0.clone();
         Self::malformed(message.clone())
             .with(Detail::BadRequest { field, description: message })
-            .about_state(store, "DAPR_STATE_ILLEGAL_KEY", BTreeMap::new())
+            .about_state(store, "DAPR_STATE_ILLEGAL_KEY", None)
     }
 
     /// More operations than a transaction may have.
@@ -129,11 +137,11 @@ impl ApiError {
             "the transaction contains {count} operations, which is more than what the state store supports: {max}"
         );
         let metadata = BTreeMap::from([
-            ("currentOpsTransaction", count.to_string()),
-            ("maxOpsPerTransaction", max.to_string()),
+            ("currentOpsTransaction".to_owned(), count.to_string()),
+            ("maxOpsPerTransaction".to_owned(), max.to_string()),
         ]);
         Self::new(StatusCode::BAD_REQUEST, "ERR_STATE_STORE_TOO_MANY_TRANSACTIONS", message)
-            .about_state(store, "DAPR_STATE_TOO_MANY_TRANSACTIONS", metadata)
+            .about_state(store, "DAPR_STATE_TOO_MANY_TRANSACTIONS", Some(metadata))
     }
 
     /// A query, which the stores of this version don't have.
@@ -141,7 +149,7 @@ impl ApiError {
     pub fn no_query(store: &str) -> Self {
         let message = "state store does not support querying";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "ERR_STATE_STORE_NOT_SUPPORTED", message)
-            .about_state(store, "DAPR_STATE_QUERYING_NOT_SUPPORTED", BTreeMap::new())
+            .about_state(store, "DAPR_STATE_QUERYING_NOT_SUPPORTED", None)
     }
 
     /// What a state store refused, told as `message`.
@@ -149,9 +157,7 @@ impl ApiError {
         let status = match error {
             StateError::EtagMismatch { .. } => StatusCode::CONFLICT,
             StateError::EtagInvalid { .. } => StatusCode::BAD_REQUEST,
-            StateError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
-            StateError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            StateError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            StateError::Refused(refusal) => status_of(refusal),
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, code, message)
@@ -172,10 +178,21 @@ impl ApiError {
         self,
         store: &str,
         reason: &'static str,
-        metadata: BTreeMap<&'static str, String>,
+        metadata: Option<BTreeMap<String, String>>,
     ) -> Self {
-        self.with(Detail::ResourceInfo { kind: "state", name: store.to_owned() })
+        let (name, description) = (store.to_owned(), String::new());
+        self.with(Detail::ResourceInfo { kind: "state", name, description })
             .with(Detail::ErrorInfo { reason, metadata })
+    }
+}
+
+/// The status that tells a client whether to come again.
+pub(super) fn status_of(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
+        Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -185,12 +202,12 @@ impl Detail {
             Self::ErrorInfo { reason, metadata } => json!({
                 "@type": "type.googleapis.com/google.rpc.ErrorInfo",
                 "domain": "dapr.io",
-                "metadata": Some(metadata).filter(|metadata| !metadata.is_empty()),
+                "metadata": metadata,
                 "reason": reason,
             }),
-            Self::ResourceInfo { kind, name } => json!({
+            Self::ResourceInfo { kind, name, description } => json!({
                 "@type": "type.googleapis.com/google.rpc.ResourceInfo",
-                "description": "",
+                "description": description,
                 "owner": "",
                 "resource_name": name,
                 "resource_type": kind,

@@ -1,21 +1,24 @@
 //! `/v1.0/healthz`: whether the app may call us, and whether all is up.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use store_forward::Store;
 
 use super::ApiState;
 use super::error::ApiError;
 use super::request::Query;
 
 /// How far the start of an app's side has come.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Health {
     outbound: AtomicBool,
     ready: AtomicBool,
+    store: OnceLock<Store>,
 }
 
 impl Health {
@@ -29,6 +32,17 @@ impl Health {
         self.ready.store(ready, Ordering::Release);
     }
 
+    /// The store that must take writes.
+    pub fn watch(&self, store: &Store) {
+        let _ = self.store.set(store.clone());
+    }
+
+    /// Whether the store takes writes: since its disk failed it waits for a restart.
+    #[must_use]
+    pub fn is_store_ready(&self) -> bool {
+        self.store.get().is_none_or(|store| !store.refuses_writes())
+    }
+
     /// Whether the app may call us.
     #[must_use]
     pub fn is_outbound_ready(&self) -> bool {
@@ -38,7 +52,7 @@ impl Health {
     /// Whether all is up.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.is_outbound_ready() && self.ready.load(Ordering::Acquire)
+        self.is_outbound_ready() && self.ready.load(Ordering::Acquire) && self.is_store_ready()
     }
 }
 
@@ -50,7 +64,11 @@ pub(super) fn routes() -> Router<ApiState> {
 
 async fn healthz(State(api): State<ApiState>, query: Query) -> Result<StatusCode, ApiError> {
     if !api.health.is_ready() {
-        let waits_for = if api.health.is_outbound_ready() { "app" } else { "api" };
+        let waits_for = match (api.health.is_outbound_ready(), api.health.is_store_ready()) {
+            (false, _) => "api",
+            (true, false) => "store",
+            (true, true) => "app",
+        };
         let message = format!("dapr is not ready: [{waits_for}]");
         return Err(unhealthy("ERR_HEALTH_NOT_READY", message));
     }

@@ -69,10 +69,10 @@ impl FromRequest<ApiState> for Body {
 /// The query's parameters, decoded, in their order.
 pub(super) struct Query(Vec<(String, String)>);
 
-impl FromRequestParts<ApiState> for Query {
+impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &ApiState) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         Self::parse(parts.uri.query().unwrap_or_default())
     }
 }

@@ -42,9 +42,8 @@ async fn get_one(
     target: KeyTarget,
     query: Query,
 ) -> Result<Response, ApiError> {
+    let store = store_of(&api, &target)?;
     let KeyTarget { store: name, key } = target;
-    let store = find(&api, &name)?;
-    store.check_key(&key).map_err(|error| ApiError::illegal_key(&error, &name))?;
     let failed = |error: StateError| {
         let message = format!("fail to get {key} from state store {name}: {error}");
         ApiError::state("ERR_STATE_GET", message, &error)
@@ -100,9 +99,8 @@ async fn delete_one(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let KeyTarget { store: name, key } = target;
-    let store = find(&api, &name)?;
-    store.check_key(&key).map_err(|error| ApiError::illegal_key(&error, &name))?;
+    let store = store_of(&api, &target)?;
+    let key = target.key;
     let failed = |error: StateError| {
         let message = format!("failed deleting state with key {key}: {error}");
         ApiError::state("ERR_STATE_DELETE", message, &error)
@@ -144,7 +142,7 @@ async fn get_bulk(
         serde_json::from_slice(&body).map_err(|error| ApiError::deserializing(&error))?;
     let keys = request.keys.unwrap_or_default();
     for key in &keys {
-        store.check_key(key).map_err(|error| ApiError::illegal_key(&error, &name))?;
+        check_key(store, &name, key)?;
     }
     let mut items = Vec::with_capacity(keys.len());
     for key in keys {
@@ -212,6 +210,13 @@ async fn query(State(api): State<ApiState>, One(name): One) -> Result<Response, 
     Err(ApiError::no_query(&name))
 }
 
+/// The store of a key that the app may use.
+fn store_of<'a>(api: &'a ApiState, target: &KeyTarget) -> Result<&'a BoundStore, ApiError> {
+    let store = find(api, &target.store)?;
+    check_key(store, &target.store, &target.key)?;
+    Ok(store)
+}
+
 fn find<'a>(api: &'a ApiState, name: &str) -> Result<&'a BoundStore, ApiError> {
     api.blocks.state.find(name).map_err(|error| ApiError::state_store(error, name, &api.app_id))
 }
@@ -221,6 +226,10 @@ fn check(store: &BoundStore, name: &str, item: &WireItem<'_>) -> Result<(), ApiE
     if key.is_empty() {
         return Err(ApiError::malformed("\"key\" is a required field"));
     }
+    check_key(store, name, key)
+}
+
+fn check_key(store: &BoundStore, name: &str, key: &str) -> Result<(), ApiError> {
     store.check_key(key).map_err(|error| ApiError::illegal_key(&error, name))
 }
 

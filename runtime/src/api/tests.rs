@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use axum::http::{HeaderMap, Method};
-use components::{EtagCondition, Item, StateError, StateOp, StateStore};
+use components::{EtagCondition, Item, Refusal, StateError, StateOp, StateStore};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
@@ -50,13 +50,13 @@ impl FakeStore {
 
 fn failure(key: &str) -> Result<(), StateError> {
     let key = key.rsplit('|').next().unwrap();
-    match key.split('-').next().unwrap() {
-        "full" => Err(StateError::Full("the disk is full".into())),
-        "large" => Err(StateError::TooLarge("the key is too long".into())),
-        "poisoned" => Err(StateError::Unavailable("the disk failed".into())),
-        "broken" => Err(StateError::Other("no luck".into())),
-        _ => Ok(()),
-    }
+    Err(StateError::Refused(match key.split('-').next().unwrap() {
+        "full" => Refusal::Full("the disk is full".into()),
+        "large" => Refusal::TooLarge("the key is too long".into()),
+        "poisoned" => Refusal::Unavailable("the disk failed".into()),
+        "broken" => Refusal::Other("no luck".into()),
+        _ => return Ok(()),
+    }))
 }
 
 #[async_trait]

@@ -3,12 +3,13 @@
 //! What is stored holds only what can't be derived: the payload as it came, its content type, and
 //! the attributes that differ from the defaults. The envelope is made anew for each delivery.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::value::{RawValue, to_raw_value};
-use store_forward::consumer::Message;
+use store_forward::consumer::{DeadLetter, Message};
 use store_forward::ids::{Sequence, StreamId};
 use store_forward::record::{NewMessage, Topic};
 use store_forward::store::Identity;
@@ -134,9 +135,9 @@ impl Event {
     /// for `expiration`.
     #[must_use]
     pub fn of(topic: &Topic, message: &Message, origin: Origin<'_>, now_ms: i64) -> Self {
-        let id = event_id(origin, message.sequence);
+        let Birth { id, topic, wall_ms } = &Birth::of(topic, message, origin);
         if message.attribute(RAW).is_some() {
-            return Self::of_raw_publish(topic, message, id);
+            return Self::of_raw_publish(topic, message, *id);
         }
         let mut event = if is_type(message.content_type.as_deref(), CONTENT_TYPE) {
             Self::parse(&message.data).unwrap_or_else(|| Self::new(message))
@@ -144,7 +145,7 @@ impl Event {
             Self::new(message)
         };
         event.default("id", || Some(id.to_string()));
-        event.default("time", || rfc3339(message.at.wall_ms));
+        event.default("time", || rfc3339(*wall_ms));
         event.complete(topic);
         event.trace(message);
         if let Some(left) = message.expires_in_ms {
@@ -160,11 +161,11 @@ impl Event {
     /// data.
     #[must_use]
     pub fn raw(topic: &Topic, message: &Message, origin: Origin<'_>, now_ms: i64) -> Self {
-        let id = event_id(origin, message.sequence);
+        let Birth { id, topic: first, .. } = &Birth::of(topic, message, origin);
         if message.attribute(RAW).is_some() {
-            return Self::wrap(topic, &message.data, id);
+            return Self::wrap(first, &message.data, *id);
         }
-        Self::wrap(topic, &Self::of(topic, message, origin, now_ms).to_json(), id)
+        Self::wrap(first, &Self::of(topic, message, origin, now_ms).to_json(), *id)
     }
 
     /// The attribute's or the data's JSON text.
@@ -271,6 +272,26 @@ impl Event {
             ("data", json_text(&String::from_utf8_lossy(data)))
         };
         self.fields.insert(name.to_owned(), value);
+    }
+}
+
+/// What an event says of its publishing. As with Dapr, which forwards an event as it is, a dead
+/// letter says what the message said that it is a copy of.
+struct Birth<'a> {
+    id: Uuid,
+    topic: Cow<'a, Topic>,
+    wall_ms: i64,
+}
+
+impl<'a> Birth<'a> {
+    fn of(topic: &'a Topic, message: &Message, origin: Origin<'_>) -> Self {
+        let Some(letter) = DeadLetter::of(message) else {
+            let id = event_id(origin, message.sequence);
+            return Self { id, topic: Cow::Borrowed(topic), wall_ms: message.at.wall_ms };
+        };
+        let id = event_id(Origin { stream: letter.stream, ..origin }, letter.sequence);
+        let topic = Topic::new(topic.component.as_str(), letter.topic);
+        Self { id, topic: Cow::Owned(topic), wall_ms: letter.wall_ms }
     }
 }
 

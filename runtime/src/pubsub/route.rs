@@ -9,6 +9,11 @@ use cel::{Context, Env, IdedExpr, Value};
 use config::model::Rule;
 
 use super::cloudevent::Event;
+use budget::Budget;
+
+mod budget;
+
+pub use budget::MAX_RULE_WORK;
 
 /// Bytes of one expression: rules are written by hand, and each runs for every message.
 pub const MAX_RULE_BYTES: usize = 1024;
@@ -119,14 +124,26 @@ impl Routes {
         &self,
         rule: &Compiled,
         event: &Event,
-        context: &mut Option<Context<'c, 'c>>,
+        context: &mut Option<(Context<'c, 'c>, Budget)>,
     ) -> bool {
         let Some((text, expression)) = &rule.matches else { return true };
-        match Value::resolve(expression, context.get_or_insert_with(|| context_of(event))) {
+        let (context, budget) = context.get_or_insert_with(|| context_of(event));
+        budget.renew();
+        match Value::resolve(expression, context) {
             Ok(Value::Bool(matches)) => matches,
             Ok(_) => {
                 let (subscription, rule) = (&self.subscription, text);
                 tracing::warn!(subscription, rule, "a routing rule gave no boolean");
+                false
+            }
+            Err(_) if budget.is_spent() => {
+                let (subscription, rule) = (&self.subscription, text);
+                tracing::warn!(
+                    subscription,
+                    rule,
+                    limit = MAX_RULE_WORK,
+                    "a routing rule handles more bytes of an event than a rule may, it doesn't match"
+                );
                 false
             }
             Err(error) => {
@@ -171,10 +188,14 @@ fn parse(matches: &str) -> Result<IdedExpr, String> {
         .max_recursion_depth(MAX_DEPTH)
         .max_expression_node_count(MAX_NODES)
         .parse(matches)
+        .map(|mut expression| {
+            budget::bound(&mut expression);
+            expression
+        })
         .map_err(|errors| errors.to_string().replace('\n', " "))
 }
 
-fn context_of<'c>(event: &Event) -> Context<'c, 'c> {
+fn context_of<'c>(event: &Event) -> (Context<'c, 'c>, Budget) {
     let fields = event.fields().map(|(name, raw)| {
         // What nests too deep to be read is compared as text.
         let value = serde_json::from_str(raw.get()).map_or_else(|_| text(raw.get()), from_json);
@@ -183,7 +204,9 @@ fn context_of<'c>(event: &Event) -> Context<'c, 'c> {
     let map: HashMap<Key, Value> = fields.collect();
     let mut context = Context::with_env(STANDARD.clone());
     context.add_variable_from_value("event", Value::Map(map.into()));
-    context
+    let budget = Budget::default();
+    budget.install(&mut context);
+    (context, budget)
 }
 
 fn from_json(value: serde_json::Value) -> Value {

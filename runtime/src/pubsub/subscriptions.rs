@@ -9,12 +9,6 @@ use store_forward::record::ConsumerSpec;
 
 use super::cloudevent::flag;
 
-/// Messages in one bulk delivery, if the app doesn't say: Dapr's.
-const DEFAULT_BULK_MESSAGES: usize = 100;
-/// The most that a bulk delivery may hold: each is in memory at once.
-const MAX_BULK_MESSAGES: usize = 10_000;
-/// How long a bulk delivery waits to become full: Dapr's.
-const DEFAULT_BULK_AWAIT: Duration = Duration::from_secs(1);
 /// Deliveries of one subscription in flight.
 const MAX_CONCURRENCY: usize = 1000;
 /// Retries before a message goes to the dead letter topic, if the subscription doesn't say.
@@ -324,8 +318,8 @@ impl EntryBulk {
         let messages = usize::try_from(self.maxmessagescount).ok().filter(|count| *count > 0);
         let wait = u64::try_from(self.maxawaitdurationms).ok().filter(|wait| *wait > 0);
         self.enabled.then(|| Bulk {
-            max_messages: messages.unwrap_or(DEFAULT_BULK_MESSAGES).min(MAX_BULK_MESSAGES),
-            max_await: wait.map_or(DEFAULT_BULK_AWAIT, Duration::from_millis),
+            max_messages: messages.unwrap_or(Bulk::DEFAULT_MESSAGES).min(Bulk::MAX_MESSAGES),
+            max_await: wait.map_or(Bulk::DEFAULT_AWAIT, Duration::from_millis),
         })
     }
 }

@@ -20,22 +20,19 @@ pub(crate) struct FakePubSub {
 
 #[async_trait]
 impl PubSub for FakePubSub {
-    async fn publish(&self, messages: Vec<(String, NewMessage)>) -> Result<(), PubSubError> {
-        match self.refusal {
-            Some(Refusal::Full) => return Err(PubSubError::Full("no room".into())),
-            Some(Refusal::TooLarge) => return Err(PubSubError::TooLarge("too large".into())),
-            Some(_) => return Err(PubSubError::Other("broken".into())),
-            None => {}
+    async fn publish(&self, messages: Vec<(String, NewMessage)>) -> Result<(), Refusal> {
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone());
         }
         self.published.lock().unwrap().push(messages);
         Ok(())
     }
 
-    async fn subscribe(&self, _: SubscribeSpec) -> Result<Consumer, PubSubError> {
-        Err(PubSubError::Other("this fake has no store".into()))
+    async fn subscribe(&self, _: SubscribeSpec) -> Result<Consumer, Refusal> {
+        Err(Refusal::Other("this fake has no store".into()))
     }
 
-    async fn unsubscribe(&self, name: &str) -> Result<(), PubSubError> {
+    async fn unsubscribe(&self, name: &str) -> Result<(), Refusal> {
         self.consumers.lock().unwrap().retain(|consumer| consumer != name);
         Ok(())
     }
@@ -79,7 +76,7 @@ fn a_component_with_scopes_is_there_for_those_apps_alone() {
     let block = block(entry);
     assert!(block.check("a", "pubsub", "t").is_ok());
     let missing = block.check("b", "pubsub", "t").err();
-    assert_eq!(missing, Some(PublishError::NotFound { pubsub: "pubsub".into() }));
+    assert_eq!(missing, Some(PublishError::NotConfigured { pubsub: "pubsub".into() }));
 }
 
 #[test]

@@ -13,7 +13,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::acks::Acks;
 use super::downlink::{self, DownlinkError, Target};
-use super::session::{self, Client, Event, EventLoop, Received, Stalled, Terms, UNACKED_MAX};
+use super::session::{
+    self, Client, Event, EventLoop, LinkError, Received, Stalled, Terms, UNACKED_MAX,
+};
 use super::sink::{Lane, Pending};
 use super::status::UplinkStatus;
 use crate::tls::{ClientConfigs, TlsError, TlsFiles};
@@ -32,8 +34,10 @@ enum Failure {
     Password { from: String, reason: String },
     #[error("no connection within {0:?}: check the address, or raise connectTimeout")]
     ConnectTimeout(Duration),
-    #[error("{0}")]
-    Link(String),
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("the credentials can't be read: {0}")]
+    Credentials(tokio::task::JoinError),
     #[error("the broker was silent for {0:?}")]
     Silent(Duration),
     #[error("the broker takes QoS 0 only, and that can't promise delivery: use another broker")]
@@ -97,7 +101,9 @@ impl Connector {
                 (Err(error), answered) => (error, answered),
             };
             // A connection that was of use starts the count anew.
-            let useful = answered > 0 || began.elapsed() >= self.backoff.max;
+            // One that brings the same packet each time is none, whatever else it brings.
+            let useful = (answered > 0 || began.elapsed() >= self.backoff.max)
+                && !matches!(error, Failure::Link(LinkError::TooLarge { .. }));
             failures = if useful { 1 } else { failures + 1 };
             let delay = self.backoff.delay(failures, fastrand::f64());
             self.status.failed(error.to_string());
@@ -174,7 +180,7 @@ impl Connector {
         let (client, mut events) = session::open(options);
         let connected = async {
             loop {
-                if let Event::Connected(terms) = events.poll().await.map_err(Failure::Link)? {
+                if let Event::Connected(terms) = events.poll().await? {
                     return Ok::<_, Failure>(terms);
                 }
             }
@@ -197,7 +203,7 @@ impl Connector {
             Ok((tls, login))
         })
         .await
-        .map_err(|error| Failure::Link(error.to_string()))?
+        .map_err(Failure::Credentials)?
     }
 
     /// Subscribes, opens the lane, and moves packets until something fails.
@@ -299,7 +305,7 @@ async fn next(
         let room = c.acks.span() < c.lane.window;
         let patience = quiet_max + Duration::from_secs(c.unwritten as u64 / SLOWEST_LINK);
         tokio::select! {
-            event = &mut poll => return event.map_err(Failure::Link),
+            event = &mut poll => return Ok(event?),
             Some(pending) = c.queue.recv(), if room => c.hand_over(pending)?,
             () = sleep_until(began + patience) => return Err(Failure::Silent(patience)),
         }

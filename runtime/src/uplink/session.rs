@@ -100,6 +100,29 @@ pub(super) enum EventLoop {
     V311(Box<rumqttc::EventLoop>),
 }
 
+/// Why the other side can't be talked to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    #[error("the broker refused the connection: {code}{}", remedy(*.login))]
+    Refused { code: String, login: bool },
+    #[error(
+        "the broker sent a packet of {bytes} bytes, the limit is {INCOMING_MAX}: remove the message \
+         from the broker and let the broker refuse such (Mosquitto: max_packet_size), or subscribe \
+         to less in spec.downlinks"
+    )]
+    TooLarge { bytes: usize },
+    #[error("{0}")]
+    Other(String),
+}
+
+fn remedy(login: bool) -> &'static str {
+    if login {
+        ": correct username, password or client certificate, or allow them there"
+    } else {
+        ""
+    }
+}
+
 /// The client library has no room for a request or has stopped.
 #[derive(Debug, thiserror::Error)]
 #[error("the MQTT client takes no more requests")]
@@ -273,12 +296,10 @@ fn filter_5(filter: &str) -> packet5::Filter {
 
 impl EventLoop {
     /// The next event. Dropping the future may lose a packet: only give up together with the session.
-    pub(super) async fn poll(&mut self) -> Result<Event, String> {
+    pub(super) async fn poll(&mut self) -> Result<Event, LinkError> {
         match self {
-            Self::V5(events) => events.poll().await.map(event_5).map_err(|error| error.to_string()),
-            Self::V311(events) => {
-                events.poll().await.map(event_311).map_err(|error| error.to_string())
-            }
+            Self::V5(events) => events.poll().await.map(event_5).map_err(link_error_5),
+            Self::V311(events) => events.poll().await.map(event_311).map_err(link_error_311),
         }
     }
 
@@ -300,6 +321,35 @@ impl EventLoop {
             events.options.set_keep_alive(ours);
         }
         servers.max(ours) * 2
+    }
+}
+
+fn link_error_5(error: v5::ConnectionError) -> LinkError {
+    use packet5::ConnectReturnCode as Code;
+    use v5::{ConnectionError, StateError, mqttbytes::Error};
+    match error {
+        ConnectionError::ConnectionRefused(code) => LinkError::Refused {
+            code: format!("{code:?}"),
+            login: matches!(code, Code::BadUserNamePassword | Code::NotAuthorized),
+        },
+        ConnectionError::MqttState(StateError::Deserialization(
+            Error::PayloadSizeLimitExceeded { pkt_size: bytes, .. },
+        )) => LinkError::TooLarge { bytes },
+        other => LinkError::Other(other.to_string()),
+    }
+}
+
+fn link_error_311(error: rumqttc::ConnectionError) -> LinkError {
+    use rumqttc::{ConnectReturnCode as Code, ConnectionError, StateError, mqttbytes::Error};
+    match error {
+        ConnectionError::ConnectionRefused(code) => LinkError::Refused {
+            code: format!("{code:?}"),
+            login: matches!(code, Code::BadUserNamePassword | Code::NotAuthorized),
+        },
+        ConnectionError::MqttState(StateError::Deserialization(
+            Error::PayloadSizeLimitExceeded(bytes),
+        )) => LinkError::TooLarge { bytes },
+        other => LinkError::Other(other.to_string()),
     }
 }
 

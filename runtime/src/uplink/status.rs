@@ -47,7 +47,11 @@ impl UplinkStatus {
     pub fn new(name: &str, host: &str, port: u16) -> Self {
         let now = Snapshot {
             name: name.into(),
-            url: format!("{host}:{port}"),
+            url: if host.contains(':') {
+                format!("[{host}]:{port}")
+            } else {
+                format!("{host}:{port}")
+            },
             connected: false,
             since: unix_ms(),
             in_flight: 0,

@@ -13,7 +13,7 @@ pub(super) fn is_shared(filter: &str) -> bool {
 }
 
 /// What a subscription's filter is matched by: a shared one without its group.
-pub(super) fn matched_part(filter: &str) -> &str {
+pub fn matched_part(filter: &str) -> &str {
     match filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/')) {
         Some((_, shared)) => shared,
         None => filter,
@@ -21,7 +21,7 @@ pub(super) fn matched_part(filter: &str) -> &str {
 }
 
 /// Replaces each `{name}` in `template`; what was put in is not looked at again.
-pub(super) fn expand(template: &str, values: &[(&str, &str)]) -> String {
+pub fn expand(template: &str, values: &[(&str, &str)]) -> String {
     let mut out = String::with_capacity(template.len());
     let mut rest = template;
     while let Some(start) = rest.find('{') {
@@ -48,7 +48,7 @@ pub(super) fn expand(template: &str, values: &[(&str, &str)]) -> String {
 
 /// Why a string can't be published to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Illegal {
+pub enum Illegal {
     /// It has no characters.
     Empty,
     /// It has this many bytes.
@@ -71,7 +71,7 @@ impl fmt::Display for Illegal {
 }
 
 /// Whether `name` is a topic that can be published to.
-pub(super) fn check_name(name: &str) -> Result<(), Illegal> {
+pub fn check_name(name: &str) -> Result<(), Illegal> {
     if name.is_empty() {
         return Err(Illegal::Empty);
     }
@@ -84,7 +84,7 @@ pub(super) fn check_name(name: &str) -> Result<(), Illegal> {
 /// Whether `text` can be sent as an MQTT string. Control characters and non-characters are refused
 /// with NUL: a broker may take them for a malformed packet (MQTT 5, section 1.5.4), and the same
 /// message would end each connection anew.
-pub(super) fn check_text(text: &str) -> Result<(), Illegal> {
+pub fn check_text(text: &str) -> Result<(), Illegal> {
     if text.len() > NAME_MAX {
         return Err(Illegal::TooLong(text.len()));
     }

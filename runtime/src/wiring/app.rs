@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use store_forward::Store;
 use store_forward::clock::Clock;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,6 +18,7 @@ use crate::blocks::StateStores;
 use crate::load::Loaded;
 use crate::metrics::{Calls, Observer, observe};
 use crate::pubsub::{PubSubBlock, Subscriptions, subscriptions};
+use crate::serve::Connections;
 use crate::settings::{AppSettings, Settings};
 
 /// What all apps share.
@@ -24,8 +26,10 @@ pub(super) struct Parts<'a> {
     pub(super) settings: &'a Settings,
     pub(super) loaded: &'a Loaded,
     pub(super) block: &'a Arc<PubSubBlock>,
+    pub(super) store: &'a Store,
     pub(super) clock: &'a Arc<dyn Clock>,
     pub(super) calls: &'a Arc<Calls>,
+    pub(super) connections: &'a Arc<Connections>,
     pub(super) stop: &'a watch::Sender<bool>,
 }
 
@@ -39,6 +43,7 @@ pub(super) async fn start(
 ) -> Result<u16, StartError> {
     let health = Arc::new(Health::default());
     let described = Arc::new(Described::default());
+    health.watch(parts.store);
     health.set_outbound_ready(true);
     let api = ApiState::new(api_of(app, parts, &health, &described));
     let observer = Observer {
@@ -54,7 +59,7 @@ pub(super) async fn start(
             port = bound.port();
             addresses.push(format!("http://{bound}"));
         }
-        listen::serve(listener, router.clone(), parts.stop, servers);
+        listen::serve(listener, router.clone(), parts.connections, parts.stop, servers);
     }
     match app.port {
         Some(app_port) => call_back(app, app_port, parts, health, described, drains)?,

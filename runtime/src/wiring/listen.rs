@@ -1,6 +1,7 @@
 //! Ports.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::serve::ListenerExt;
@@ -8,7 +9,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{StartError, wait_owned};
+use super::StartError;
+use crate::serve::{self, Connections};
 
 pub(super) async fn bind(
     address: IpAddr,
@@ -26,17 +28,13 @@ pub(super) async fn bind(
 pub(super) fn serve(
     listener: TcpListener,
     router: Router,
+    connections: &Arc<Connections>,
     stop: &watch::Sender<bool>,
     servers: &mut JoinSet<()>,
 ) {
-    let stopped = wait_owned(stop.subscribe());
     // Small answers must not wait for company.
     let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });
-    servers.spawn(async move {
-        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
-            tracing::error!(%error, "server has stopped");
-        }
-    });
+    servers.spawn(serve::serve(listener, router, Arc::clone(connections), stop.subscribe()));
 }

@@ -68,6 +68,8 @@ struct Lane {
     batches: usize,
     /// Refused for now, and due again at that time.
     refused: BTreeMap<Sequence, (Duration, Message)>,
+    /// When what was read is over its time.
+    expiries: BTreeMap<Sequence, Duration>,
 }
 
 impl Lane {
@@ -81,6 +83,7 @@ impl Lane {
             flying: BTreeMap::new(),
             batches: 0,
             refused: BTreeMap::new(),
+            expiries: BTreeMap::new(),
         }
     }
 }
@@ -127,9 +130,13 @@ impl Dispatcher {
         lane.more = more;
         for message in messages {
             lane.read = message.sequence;
-            if !lane.cursor.has(message.sequence) {
-                lane.queue.push_back(message);
+            if lane.cursor.has(message.sequence) {
+                continue;
             }
+            if let Some(left) = message.expires_in_ms {
+                lane.expiries.insert(message.sequence, now + Duration::from_millis(left));
+            }
+            lane.queue.push_back(message);
         }
         if !lane.queue.is_empty() {
             lane.waits_since.get_or_insert(now);
@@ -196,7 +203,7 @@ impl Dispatcher {
                     ops.push(Op::Reject { consumer: self.consumer, stream, sequence, reason });
                 }
             }
-            lane.cursor.acknowledge(sequence, sequence);
+            lane.finish(sequence);
         }
         ops
     }
@@ -233,8 +240,9 @@ impl Lane {
         if self.batches >= policy.per_stream {
             return None;
         }
+        self.expire(now);
         let again = self.due(policy, now);
-        let messages = if again.is_some() {
+        let mut messages = if again.is_some() {
             again.into_iter().collect()
         } else if policy.by_key {
             self.free_by_key(policy.batch.min(room))
@@ -246,6 +254,10 @@ impl Lane {
         if messages.is_empty() {
             return None;
         }
+        for message in &mut messages {
+            let expiry = self.expiries.get(&message.sequence);
+            message.expires_in_ms = expiry.map(|at| millis(at.saturating_sub(now)));
+        }
         self.batches += 1;
         self.flying.extend(messages.iter().map(|m| (m.sequence, m.clone())));
         Some(messages)
@@ -256,9 +268,31 @@ impl Lane {
             return None;
         }
         match self.refused.first_key_value() {
-            Some((_, (due, _))) => (policy.by_key || self.flying.is_empty()).then_some(*due),
+            Some((sequence, (due, _))) => {
+                let until = self.expiries.get(sequence).map_or(*due, |over| *due.min(over));
+                (policy.by_key || self.flying.is_empty()).then_some(until)
+            }
             None => Some(self.waits_since? + policy.batch_wait),
         }
+    }
+
+    /// Forgets what got over its time since it was read: the store takes it, and counts it.
+    fn expire(&mut self, now: Duration) {
+        let over = |(sequence, at): (&Sequence, &Duration)| {
+            (*at <= now && !self.flying.contains_key(sequence)).then_some(*sequence)
+        };
+        let over: HashSet<Sequence> = self.expiries.iter().filter_map(over).collect();
+        if over.is_empty() {
+            return;
+        }
+        self.queue.retain(|message| !over.contains(&message.sequence));
+        self.refused.retain(|sequence, _| !over.contains(sequence));
+        over.into_iter().for_each(|sequence| self.finish(sequence));
+    }
+
+    fn finish(&mut self, sequence: Sequence) {
+        self.expiries.remove(&sequence);
+        self.cursor.acknowledge(sequence, sequence);
     }
 
     /// A refused message whose time has come. In a pipelined stream it waits until what was sent
@@ -299,6 +333,10 @@ impl Lane {
         self.waits_since = None;
         free
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Widens the last acknowledgement where it can.

@@ -47,9 +47,17 @@ pub enum OpenError {
     Journal(#[from] JournalError),
     /// The tables can't be read.
     #[error(
-        "the store's tables can't be opened: {0}; nothing was changed or deleted: restore the data directory from a copy, or move it away to start empty"
+        "the store's tables can't be opened: {0}; nothing was deleted: restore the data directory from a copy, or move it away to start empty"
     )]
     Tables(#[source] Error),
+    /// The tables hold nothing, and the journal goes on from what they held.
+    #[error(
+        "the store's tables can't be opened: they hold nothing, and the journal begins at record {first}, after what they held; nothing was deleted: restore the data directory from a copy, or move it away to start empty"
+    )]
+    TablesLost {
+        /// The first record that the journal has.
+        first: Lsn,
+    },
 }
 
 impl From<Error> for OpenError {
@@ -83,6 +91,7 @@ impl Engine {
             (Some(journal), recovery)
         };
         let next = journal.as_ref().map_or(applied.next(), Journal::next_lsn);
+        let lost = recovery.damage.iter().any(|damage| damage.to_lsn.is_none_or(|to| to > applied));
         let now = clock.read().up_ms;
         let mut engine = Self {
             journal,
@@ -100,17 +109,19 @@ impl Engine {
             recovery,
         };
         engine.report();
-        engine.introduce(node)?;
+        engine.introduce(node, lost)?;
         engine.checkpoint();
         Ok(engine)
     }
 
-    /// Writes down who the store is and which boot it is in, where that is news.
-    fn introduce(&mut self, node: Option<NodeId>) -> Result<(), Error> {
+    /// Writes down who the store is and which boot it is in, where that is news. Where acknowledged
+    /// records are lost this is another life: the sequences of lost messages are given again, and
+    /// the far side may know them.
+    fn introduce(&mut self, node: Option<NodeId>, lost: bool) -> Result<(), Error> {
         let meta = &self.tables.index.meta;
         let mut ops = Vec::new();
         let named = node.unwrap_or_else(|| meta.node.clone());
-        if meta.epoch == Epoch(0) || named != meta.node {
+        if meta.epoch == Epoch(0) || named != meta.node || lost {
             let drawn = || NodeId(uuid::Uuid::new_v4().to_string());
             let node = if named.0.is_empty() { drawn() } else { named };
             ops.push(Op::Create { node, epoch: Epoch(fastrand::u32(1..)) });
@@ -172,17 +183,26 @@ fn replay(
     last: &mut crate::record::Timestamp,
 ) -> Result<(Journal, Recovery), OpenError> {
     let txn = tables.begin()?;
+    let mut lost = None;
     let opened = {
         let mut writer = Writer::new(&txn);
         Journal::open(disk.clone(), options, applied, &mut |lsn, payload| {
+            if applied == Lsn(0) && tables.index.meta.epoch == Epoch(0) && lsn > Lsn(1) {
+                lost = Some(lsn);
+                return Err(ReplayError::new("what it builds on is missing"));
+            }
             let record = decode(payload).map_err(ReplayError::new)?;
             *last = record.at;
             tables
                 .apply(&mut writer, lsn, record.at, &record.ops)
                 .map(|_| ())
                 .map_err(ReplayError::new)
-        })?
+        })
     };
+    if let Some(first) = lost {
+        return Err(OpenError::TablesLost { first });
+    }
+    let opened = opened?;
     tables.commit(txn)?;
     Ok(opened)
 }

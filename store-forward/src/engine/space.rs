@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::Engine;
 use crate::disk::Disk;
 use crate::error::Error;
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
 use crate::tables::{Ballast, TablesFile};
 
 /// The tables' file and the space held back for it.
@@ -41,7 +41,11 @@ impl Engine {
     /// Why what needs room is refused now, if it is.
     pub(super) fn make_space(&mut self) -> Option<Error> {
         let reserved = self.reserve_journal();
-        if self.journal.is_some() && !(reserved && self.space.renew()) {
+        if let Err(JournalError::TooManyFiles { .. }) = reserved {
+            return Some(Error::TooManyFiles);
+        }
+        let held = reserved.is_ok() && (self.space.renew() || self.has_room_inside());
+        if self.journal.is_some() && !held {
             let free = self.disk.free_bytes().unwrap_or(0);
             return Some(Error::DiskFull { free, reserve: self.space.reserve });
         }
@@ -49,15 +53,25 @@ impl Engine {
     }
 
     /// A segment stands ready behind the current one; where none can be made, a checkpoint frees one.
-    fn reserve_journal(&mut self) -> bool {
-        let ready = |journal: &mut Option<Journal>| {
-            journal.as_mut().is_none_or(|journal| journal.reserve().is_ok())
-        };
-        if ready(&mut self.journal) {
-            return true;
+    fn reserve_journal(&mut self) -> Result<(), JournalError> {
+        let ready =
+            |journal: &mut Option<Journal>| journal.as_mut().map_or(Ok(()), Journal::reserve);
+        if ready(&mut self.journal).is_ok() {
+            return Ok(());
         }
         self.checkpoint();
         ready(&mut self.journal)
+    }
+
+    /// Whether the tables' file has so much free inside that it need not grow: it keeps its size when
+    /// it is drained, and on a disk that it has filled nothing else could ever be held back again.
+    /// Three quarters count as free only, as rows take more than what is in them.
+    fn has_room_inside(&self) -> bool {
+        let alive = self.tables.index.live_bytes();
+        // Pages that were freed since the last checkpoint can't be used yet.
+        let soon = self.limits.checkpoint_bytes.saturating_mul(2);
+        let needed = alive.saturating_mul(4).saturating_add(soon);
+        needed.saturating_add(self.space.reserve) <= self.space.tables_bytes()
     }
 
     /// The file keeps its size when it is drained, and its free pages are used again: so the limit

@@ -28,6 +28,14 @@ pub enum JournalError {
         /// Bytes that are free.
         free: u64,
     },
+    /// The process, or the system, has no file left to open.
+    #[error(
+        "{file} can't be made: too many files are open; raise the limit (ulimit -n, LimitNOFILE)"
+    )]
+    TooManyFiles {
+        /// The file.
+        file: String,
+    },
     /// A record doesn't fit in a segment.
     #[error(
         "a record has {bytes} bytes, a journal segment takes {limit}: make it smaller, or raise the segment size"
@@ -88,6 +96,19 @@ impl ReplayError {
     pub fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(cause.into())
     }
+}
+
+impl JournalError {
+    /// Whether nothing but room was missing: what the disk holds is known, and it may work later.
+    pub(super) fn is_temporary(&self) -> bool {
+        matches!(self, Self::DiskFull { .. } | Self::TooManyFiles { .. })
+    }
+}
+
+/// Whether there was no file left to open (`EMFILE`, `ENFILE`).
+pub(super) fn is_out_of_files(error: &io::Error) -> bool {
+    let numbers = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
+    numbers.iter().any(|number| error.raw_os_error() == Some(number.raw_os_error()))
 }
 
 /// Turns what the disk said about a file into our error.

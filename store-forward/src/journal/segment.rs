@@ -20,7 +20,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::ids::Lsn;
 
 use super::JournalError;
-use super::error::{io as failed, is_full};
+use super::error::{io as failed, is_full, is_out_of_files};
 use super::frame::END;
 
 /// Bytes of the page before the frames: the unit that a disk writes.
@@ -30,6 +30,14 @@ pub(super) const HEADER_BYTES: u64 = 4096;
 pub(super) const VERSION: u16 = 1;
 
 const MAGIC: [u8; 8] = *b"PANNJRNL";
+
+/// The highest base, generation and slot that a segment may have: half of what fits, which no
+/// journal reaches, so that counting on from there can't overflow. What has more was not written
+/// by us.
+const BASE_MAX: u64 = u64::MAX / 2;
+pub(super) const GENERATION_MAX: u32 = u32::MAX / 2;
+const SLOT_MAX: u32 = u32::MAX / 2;
+
 /// Bytes of the header that are not zeros.
 pub(super) const FIELDS: usize = 34;
 
@@ -58,12 +66,17 @@ impl Header {
         let (size, rest) = rest.split_first_chunk()?;
         let (crc, _) = rest.split_first_chunk()?;
         let sound = *magic == MAGIC && u32::from_le_bytes(*crc) == crc32c::crc32c(&bytes[..30]);
-        sound.then(|| Self {
+        let header = sound.then(|| Self {
             version: u16::from_le_bytes(*version),
             generation: u32::from_le_bytes(*generation),
             base: Lsn(u64::from_le_bytes(*base)),
             bytes: u64::from_le_bytes(*size),
-        })
+        });
+        header.filter(|header| header.version != VERSION || header.is_possible())
+    }
+
+    fn is_possible(&self) -> bool {
+        (1..=BASE_MAX).contains(&self.base.0) && (1..=GENERATION_MAX).contains(&self.generation)
     }
 
     /// The fields as they are in the file.
@@ -111,6 +124,9 @@ impl Segment {
                 if is_full(&error) {
                     let free = disk.free_bytes().unwrap_or(0);
                     return Err(JournalError::DiskFull { file: name, needed: bytes, free });
+                }
+                if is_out_of_files(&error) {
+                    return Err(JournalError::TooManyFiles { file: name });
                 }
                 Err(failed(&name, "reserve")(error))
             }
@@ -163,7 +179,8 @@ impl Segment {
 
 /// The slot in a segment's name, if it is one.
 pub(super) fn slot(name: &str) -> Option<u32> {
-    name.strip_prefix("journal-")?.strip_suffix(".seg")?.parse().ok()
+    let slot = name.strip_prefix("journal-")?.strip_suffix(".seg")?.parse().ok()?;
+    (slot <= SLOT_MAX).then_some(slot)
 }
 
 #[cfg(test)]
@@ -201,10 +218,20 @@ mod tests {
     }
 
     #[test]
+    fn a_header_with_numbers_that_no_journal_reaches_is_none() {
+        for (base, generation) in [(0, 1), (u64::MAX, 1), (1, 0), (1, u32::MAX)] {
+            let header = Header { base: Lsn(base), generation, ..HEADER };
+            let bytes: [u8; FIELDS] = header.encode().try_into().unwrap();
+            assert_eq!(Header::parse(&bytes), None, "{header:?}");
+        }
+    }
+
+    #[test]
     fn only_segments_have_a_slot() {
         assert_eq!(slot("journal-00000012.seg"), Some(12));
         assert_eq!(slot("journal-123456789.seg"), Some(123_456_789));
         assert_eq!(slot("damaged-5-journal-00000012.seg"), None);
         assert_eq!(slot("tables.redb"), None);
+        assert_eq!(slot("journal-4294967295.seg"), None);
     }
 }

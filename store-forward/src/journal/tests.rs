@@ -302,6 +302,34 @@ fn a_segment_with_a_damaged_header_is_still_read() {
 }
 
 #[test]
+fn frames_are_read_when_no_segment_has_a_header_any_more() {
+    let disk = Arc::new(MemoryDisk::new());
+    for _ in 0..3 {
+        write(&mut open(&disk, 0).0, 1, QUARTER);
+    }
+    (1..=3).for_each(|slot| flip(file(&disk, slot).as_ref(), 20));
+    disk.remove("journal-00000001.seg").unwrap();
+    disk.remove("journal-00000002.seg").unwrap();
+    assert_eq!(numbers(&open(&disk, 2).2), [3]);
+}
+
+#[test]
+fn opening_again_finds_the_same_whatever_is_cut_and_damaged() {
+    let disk = Arc::new(MemoryDisk::new());
+    for _ in 0..3 {
+        write(&mut open(&disk, 0).0, 1, QUARTER);
+    }
+    file(&disk, 1).set_len(HEADER / 2).unwrap();
+    flip(file(&disk, 3).as_ref(), 20);
+    let (_, first, replayed) = open(&disk, 0);
+    assert_eq!(numbers(&replayed), [2, 3]);
+    let (mut journal, second, again) = open(&disk, 0);
+    assert_eq!((again, &second), (replayed, &first));
+    journal.checkpointed(second.last).unwrap();
+    assert!(!disk.list().unwrap().contains(&"journal-00000001.seg".to_owned()));
+}
+
+#[test]
 fn a_segment_without_a_whole_frame_is_not_silently_reused() {
     let disk = Arc::new(MemoryDisk::new());
     write(&mut open(&disk, 0).0, 1, 40);

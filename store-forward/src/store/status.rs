@@ -57,6 +57,10 @@ pub struct DamageStatus {
     pub offset: u64,
     /// How long.
     pub bytes: u64,
+    /// The first record concerned.
+    pub from_lsn: u64,
+    /// The last one, where that can be told.
+    pub to_lsn: Option<u64>,
     /// The file it was copied to.
     pub set_aside: Option<String>,
 }
@@ -116,6 +120,12 @@ pub struct ConsumerStatus {
 }
 
 impl Store {
+    /// Whether it takes nothing more until it is opened again, since its disk failed.
+    #[must_use]
+    pub fn refuses_writes(&self) -> bool {
+        self.inner.gauges.poisoned.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// The store as it stands.
     ///
     /// # Errors
@@ -167,6 +177,8 @@ pub(super) fn damage(recovery: &Recovery) -> Vec<DamageStatus> {
         file: damage.file.clone(),
         offset: damage.offset,
         bytes: damage.bytes,
+        from_lsn: damage.from_lsn.0,
+        to_lsn: damage.to_lsn.map(|lsn| lsn.0),
         set_aside: damage.set_aside.clone(),
     });
     seen.collect()

@@ -5,6 +5,7 @@ use super::overflow;
 use super::rows::{MessageRow, StateRow};
 use super::schema::Writer;
 use super::{Applied, expire};
+use crate::consumer::mark_dead_letter;
 use crate::error::Error;
 use crate::ids::{ConsumerId, Lsn, Sequence, StreamId};
 use crate::record::{ConsumerSpec, Loss, NewMessage, Op, Timestamp, Topic};
@@ -328,12 +329,8 @@ pub(super) fn dead_letter(
 ) -> Result<(StreamId, Sequence), Error> {
     let Some(stream) = index.streams.get(&id) else { return Err(no_stream(id)) };
     let mut message = NewMessage { ttl_ms: None, ..row.body };
-    let origin = [
-        ("deadletterreason", reason.to_owned()),
-        ("deadlettertopic", stream.row.topic.name.clone()),
-        ("deadlettersequence", sequence.to_string()),
-    ];
-    message.attributes.extend(origin.map(|(name, value)| (name.to_owned(), value)));
+    let from = &stream.row.topic.name;
+    mark_dead_letter(&mut message.attributes, reason, from, (id, sequence), row.at);
     publish(index, writer, at, topic, &message)
 }
 

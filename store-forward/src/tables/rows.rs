@@ -215,3 +215,6 @@ impl Cursor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,11 +2,13 @@
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
-use serde_json::Value;
+use components::Refusal;
+use serde_json::{Value, json};
 use tower_service::Service;
 
 use super::*;
 use crate::pubsub::Entry;
+use crate::pubsub::PubSubBlock;
 use crate::pubsub::scope::TopicScopes;
 use crate::pubsub::tests::{FakePubSub, block, entry};
 
@@ -88,7 +90,12 @@ async fn errors_are_worded_as_dapr_words_them() {
     let (status, body) = api.call(request("/v1.0/publish/pubsub/", "{}")).await;
     assert_eq!((status.as_u16(), &body["errorCode"]), (404, &json!("ERR_TOPIC_NAME_EMPTY")));
     assert_eq!(body["message"], json!("topic is empty in pubsub pubsub"));
-    assert_eq!(body["details"][0]["resource_name"], json!("pubsub"));
+    let resource = json!({
+        "@type": "type.googleapis.com/google.rpc.ResourceInfo",
+        "resource_type": "pubsub", "resource_name": "pubsub", "owner": "",
+        "description": "topic is empty in pubsub pubsub",
+    });
+    assert_eq!(body["details"][0], resource);
 
     let (status, body) =
         api.call_block(PubSubBlock::default(), request("/v1.0/publish/p/t", "")).await;
@@ -130,9 +137,12 @@ async fn bad_metadata_and_events_are_refused() {
 
 #[tokio::test]
 async fn a_refusal_of_the_store_tells_full_from_broken() {
-    for (refusal, expected) in
-        [(Refusal::Full, 507), (Refusal::TooLarge, 413), (Refusal::Other, 500)]
-    {
+    for (refusal, expected) in [
+        (Refusal::Full("no room".into()), 507),
+        (Refusal::TooLarge("too large".into()), 413),
+        (Refusal::Unavailable("failed".into()), 503),
+        (Refusal::Other("broken".into()), 500),
+    ] {
         let api = Api::with(FakePubSub { refusal: Some(refusal), ..FakePubSub::default() });
         let (status, body) = api.call(request("/v1.0/publish/pubsub/t", "{}")).await;
         assert_eq!(status.as_u16(), expected);
@@ -173,7 +183,10 @@ async fn a_bulk_names_the_entries_that_failed_and_publishes_the_others() {
 
 #[tokio::test]
 async fn a_bulk_that_the_store_refuses_fails_as_a_whole() {
-    let api = Api::with(FakePubSub { refusal: Some(Refusal::Full), ..FakePubSub::default() });
+    let api = Api::with(FakePubSub {
+        refusal: Some(Refusal::Full("no room".into())),
+        ..FakePubSub::default()
+    });
     let body = r#"[{"entryId":"1","event":1,"contentType":"application/json"}]"#;
     let (status, body) = api.call(request("/v1.0/publish/bulk/pubsub/t", body)).await;
     assert_eq!((status.as_u16(), &body["failedEntries"][0]["entryId"]), (507, &json!("1")));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use components::{EtagCondition, StateError, StateOp};
+use components::{EtagCondition, Refusal, StateError, StateOp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -90,7 +90,7 @@ pub(super) fn delete(
 pub(super) fn check_consistency(consistency: &str) -> Result<(), StateError> {
     match consistency {
         "" | "strong" | "eventual" => Ok(()),
-        other => Err(StateError::Other(format!("unrecognized consistency model '{other}'"))),
+        other => Err(unusable(format!("unrecognized consistency model '{other}'"))),
     }
 }
 
@@ -99,10 +99,7 @@ fn condition(etag: Option<String>, options: &Options) -> Result<EtagCondition, S
     let otherwise = match options.concurrency.as_deref().unwrap_or_default() {
         "" | "last-write" => EtagCondition::Any,
         "first-write" => EtagCondition::FirstWrite,
-        other => {
-            let message = format!("unrecognized concurrency model '{other}'");
-            return Err(StateError::Other(message));
-        }
+        other => return Err(unusable(format!("unrecognized concurrency model '{other}'"))),
     };
     Ok(etag.filter(|etag| !etag.is_empty()).map_or(otherwise, EtagCondition::Matches))
 }
@@ -117,8 +114,12 @@ fn ttl(seconds: Option<&str>) -> Result<Option<Duration>, StateError> {
     match text.parse::<i64>() {
         Ok(-1 | 0) => Ok(None),
         Ok(seconds @ 1..=MAX_TTL_SECONDS) => Ok(Some(Duration::from_secs(seconds.unsigned_abs()))),
-        _ => Err(StateError::Other(format!(
+        _ => Err(unusable(format!(
             "incorrect value for metadata 'ttlInSeconds': {text:?} must be a whole number from -1 to {MAX_TTL_SECONDS}"
         ))),
     }
+}
+
+fn unusable(message: String) -> StateError {
+    StateError::Refused(Refusal::Other(message))
 }

@@ -116,6 +116,62 @@ fn rules_are_bounded_in_length_nesting_and_number() {
 }
 
 #[test]
+fn loops_in_loops_end_at_the_limit_of_work() {
+    let digits = "[0,1,2,3,4,5,6,7,8,9]";
+    let mut rule = "x == 11".to_owned();
+    for _ in 0..9 {
+        rule = format!("{digits}.exists(x, {rule})");
+    }
+    assert!(!matches(&rule, "{}"), "a thousand million turns would have been taken");
+    let items = format!("{:?}", vec![1; 3000]);
+    assert!(matches("event.data.all(x, x == 1)", &items));
+    assert!(!matches("event.data.all(x, event.data.all(y, y == 1))", &items));
+}
+
+#[test]
+fn sums_and_lists_of_large_parts_end_at_the_limit_of_work() {
+    let text = format!("{:?}", "x".repeat(MAX_RULE_WORK / 4));
+    assert!(matches("event.data != ''", &text));
+    assert!(matches("event.data + 'x' != ''", &text));
+    for rule in [
+        "event.data + event.data + event.data != ''",
+        "[event.data, event.data, event.data, event.data] != []",
+        "{1: event.data, 2: [event.data], 3: [event.data]} != {}",
+        "[event.data].map(a, [a, a].map(b, [b, b].map(c, c + c))) != []",
+    ] {
+        assert!(!matches(rule, &text), "{rule}");
+    }
+}
+
+#[test]
+fn each_rule_has_its_own_limit_of_work() {
+    let rule = "event.data.exists(x, event.data.exists(y, y == 2))";
+    let rules = [(rule, "/a"), ("event.data.all(x, x == 1)", "/b")];
+    let items = format!("{:?}", vec![1; 3000]);
+    assert_eq!(routes(&rules, None).unwrap().route(&event(&items)), Some("/b"));
+}
+
+#[test]
+fn counting_changes_no_result() {
+    let data = r#"{"n":[1,2,3],"s":"ab","m":{"k":[1]}}"#;
+    for rule in [
+        "event.data.n.map(x, x * 2) == [2, 4, 6]",
+        "event.data.n.map(x, x > 1, x * 2) == [4, 6]",
+        "event.data.n.filter(x, x > 1) == [2, 3]",
+        "event.data.n.exists_one(x, x == 2)",
+        "event.data.n.map(x, event.data.n.map(y, x + y)) == [[2, 3, 4], [3, 4, 5], [4, 5, 6]]",
+        "event.data.s + 'c' == 'abc'",
+        "event.data.n + [4] == [1, 2, 3, 4]",
+        "event.data.m.map(k, k) == ['k']",
+        "{'a': event.data.m}.a.k[0] == 1",
+        "type(event.data.s) in [int, string]",
+        "[1, 'x'].exists(event, event == 'x')",
+    ] {
+        assert!(matches(rule, data), "{rule}");
+    }
+}
+
+#[test]
 fn ugly_expressions_and_events_are_survived() {
     let chain = format!("1{} > 0", "+1".repeat(500));
     let negations = format!("{}true", "!".repeat(1000));

@@ -152,3 +152,24 @@ fn what_a_consumer_has_beyond_its_cursor_is_not_sent_again() {
     let sent = [next(&mut dispatcher, 1), next(&mut dispatcher, 1)];
     assert_eq!(sent, [[1], [4]]);
 }
+
+#[test]
+fn what_gets_over_its_time_while_it_waits_is_not_sent_and_holds_up_nothing() {
+    let mut dispatcher = Dispatcher::new(ConsumerId(1), policy(1, 1));
+    dispatcher.follow(T, Cursor::default());
+    let for_seconds =
+        |n, seconds: u64| Message { expires_in_ms: Some(seconds * 1000), ..message(n, None) };
+    let messages = vec![for_seconds(1, 5), for_seconds(2, 3), message(3, None), for_seconds(4, 30)];
+    dispatcher.read(at(10), T, messages, false);
+    let first = dispatcher.next(at(12), usize::MAX).unwrap();
+    assert_eq!(first.messages[0].1.expires_in_ms, Some(3000), "what is left of it");
+    settle(&mut dispatcher, 12, &[(1, Outcome::Unreachable("gone".into()))]);
+    dispatcher.mended();
+    assert_eq!(next(&mut dispatcher, 15), [3], "1 is over its time, and 2 too");
+    settle(&mut dispatcher, 15, &[(3, Outcome::Ack)]);
+    assert_eq!(next(&mut dispatcher, 39), [4]);
+    settle(&mut dispatcher, 39, &[(4, Outcome::Retry("busy".into()))]);
+    // It would be due again as late as it is over its time.
+    assert_eq!(dispatcher.wake_at(usize::MAX), Some(at(40)));
+    assert!(next(&mut dispatcher, 40).is_empty());
+}

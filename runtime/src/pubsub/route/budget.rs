@@ -1,0 +1,153 @@
+//! Bounds what a rule may handle: loops in loops over a large message, and sums of sums, would
+//! otherwise take time and memory without end.
+//!
+//! The parsed expression is changed so that it counts as it goes: whatever is looped over, added
+//! up or put into a list or a map passes through [`SPEND`] first.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, operators};
+use cel::objects::Key;
+use cel::{Context, ExecutionError, Value};
+
+/// Bytes that one rule may loop over, add up and put into lists and maps for one event: some tens
+/// of thousands of turns of a loop.
+pub const MAX_RULE_WORK: usize = 1 << 20;
+
+/// Bytes that a value costs beside its text.
+const VALUE_BYTES: usize = 16;
+
+/// The function that counts: no name that a rule can write.
+const SPEND: &str = "@spend";
+
+/// What is left.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Budget(Arc<AtomicUsize>);
+
+impl Budget {
+    /// Makes the function known to `context`.
+    pub(super) fn install(&self, context: &mut Context<'_, '_>) {
+        let budget = self.clone();
+        let spend = move |value: Value| {
+            budget.spend(&value).then_some(value).ok_or_else(|| {
+                ExecutionError::function_error(SPEND, "the rule handles more than a rule may")
+            })
+        };
+        context.add_function(SPEND, spend).expect("no overload has this name");
+    }
+
+    /// Starts anew.
+    pub(super) fn renew(&self) {
+        self.0.store(MAX_RULE_WORK, Ordering::Relaxed);
+    }
+
+    /// Whether the rule wanted more than there was.
+    pub(super) fn is_spent(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
+    /// Takes what `value` costs; all that is left, if that is too little.
+    fn spend(&self, value: &Value) -> bool {
+        let mut left = self.0.load(Ordering::Relaxed);
+        let enough = charge(value, &mut left);
+        self.0.store(if enough { left } else { 0 }, Ordering::Relaxed);
+        enough && left > 0
+    }
+}
+
+/// Stops counting where nothing is left.
+fn charge(value: &Value, left: &mut usize) -> bool {
+    let own = VALUE_BYTES
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            Value::Map(map) => map.map.keys().map(key_bytes).sum(),
+            _ => 0,
+        };
+    let Some(rest) = left.checked_sub(own) else { return false };
+    *left = rest;
+    match value {
+        Value::List(items) => items.iter().all(|item| charge(item, left)),
+        Value::Map(map) => map.map.values().all(|item| charge(item, left)),
+        _ => true,
+    }
+}
+
+fn key_bytes(key: &Key) -> usize {
+    match key {
+        Key::String(text) => VALUE_BYTES + text.len(),
+        _ => VALUE_BYTES,
+    }
+}
+
+/// Puts the counting into an expression in which `event` is the only variable.
+pub(super) fn bound(expression: &mut IdedExpr) {
+    let mut variables = vec!["event".to_owned()];
+    visit(expression, &mut variables);
+}
+
+fn visit(expression: &mut IdedExpr, variables: &mut Vec<String>) {
+    match &mut expression.expr {
+        Expr::Call(call) => {
+            call.target.iter_mut().for_each(|target| visit(target, variables));
+            call.args.iter_mut().for_each(|arg| visit(arg, variables));
+            if call.func_name == operators::ADD {
+                call.args.iter_mut().for_each(|arg| count(arg, variables));
+            }
+        }
+        Expr::Comprehension(comprehension) => {
+            visit(&mut comprehension.iter_range, variables);
+            count(&mut comprehension.iter_range, variables);
+            variables.push(comprehension.iter_var.clone());
+            visit_step(&mut comprehension.loop_step, &comprehension.accu_var, variables);
+            variables.pop();
+        }
+        Expr::List(list) => {
+            for element in &mut list.elements {
+                visit(element, variables);
+                count(element, variables);
+            }
+        }
+        Expr::Map(map) => {
+            for entry in &mut map.entries {
+                if let EntryExpr::MapEntry(entry) = &mut entry.expr {
+                    for part in [&mut entry.key, &mut entry.value] {
+                        visit(part, variables);
+                        count(part, variables);
+                    }
+                }
+            }
+        }
+        Expr::Select(select) => visit(&mut select.operand, variables),
+        _ => {}
+    }
+}
+
+/// A turn of a loop. What it appends to the result of `map` and `filter` stays in the shape that
+/// the interpreter knows how to append without copying the result.
+fn visit_step(step: &mut IdedExpr, result: &str, variables: &mut Vec<String>) {
+    let is_result = |part: &IdedExpr| matches!(&part.expr, Expr::Ident(name) if name == result);
+    match &mut step.expr {
+        Expr::Call(call) if call.func_name == operators::ADD && call.args.iter().any(is_result) => {
+            call.args.iter_mut().for_each(|arg| visit(arg, variables));
+        }
+        Expr::Call(call) => call.args.iter_mut().for_each(|arg| visit_step(arg, result, variables)),
+        _ => visit(step, variables),
+    }
+}
+
+/// Wraps what may be large: neither a literal nor the name of a type.
+fn count(part: &mut IdedExpr, variables: &[String]) {
+    let small = match &part.expr {
+        Expr::Literal(_) => true,
+        Expr::Ident(name) => !variables.contains(name),
+        _ => false,
+    };
+    if !small {
+        let id = part.id;
+        let args = vec![std::mem::take(part)];
+        let call = CallExpr { func_name: SPEND.to_owned(), target: None, args };
+        *part = IdedExpr { id, expr: Expr::Call(call) };
+    }
+}

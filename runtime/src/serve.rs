@@ -1,0 +1,139 @@
+//! Serves HTTP/1.1 to whoever connects, with a bound on connections and on a client's slowness.
+//!
+//! Waiting for the store or for an app may take as long as it takes. Waiting for the client may
+//! not: each phase of it has a limit (`pace`), and at the limit of connections the one that has
+//! waited longest for its client makes room for a new one (`connections`).
+
+mod connections;
+mod pace;
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::serve::Listener;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tower_service::Service;
+
+pub use connections::{Connections, Counts};
+
+use connections::Seat;
+use pace::{Pace, PacedBody, PacedIo, Phase, on_time};
+
+/// Bytes of a request's head at most, and of what is read ahead of a body: each connection may
+/// hold as many. Dapr's own limit of a head is 4 KiB.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// Connections that are told at the same time that there are too many: each takes a file.
+const MOST_REFUSALS: usize = 32;
+
+/// How long a connection that is refused may take to hear it.
+const REFUSAL: Duration = Duration::from_secs(1);
+
+/// What a connection hears that has no place.
+const NO_PLACE: &str = "{\"errorCode\":\"ERR_TOO_MANY_CONNECTIONS\",\"message\":\"all connections \
+    are in use and none of them waits for its client: try again, or raise \
+    spec.limits.maxConnections in the Node resource\"}";
+
+/// Serves until `stop` becomes true, and then what is under way.
+pub async fn serve<L: Listener>(
+    mut listener: L,
+    router: Router,
+    connections: Arc<Connections>,
+    stop: watch::Receiver<bool>,
+) {
+    let mut stopped = pin!(until_true(stop.clone()));
+    let (mut open, mut refused) = (JoinSet::new(), JoinSet::new());
+    loop {
+        tokio::select! {
+            () = stopped.as_mut() => break,
+            (io, _) = listener.accept() => match connections.admit() {
+                Some(seat) => {
+                    open.spawn(connection(io, router.clone(), seat, stop.clone()));
+                }
+                None if refused.len() < MOST_REFUSALS => {
+                    refused.spawn(tokio::time::timeout(REFUSAL, refuse(io)));
+                }
+                None => {}
+            },
+            Some(_) = open.join_next() => {}
+            Some(_) = refused.join_next() => {}
+        }
+    }
+    // Whoever connects now is told that nobody listens.
+    drop(listener);
+    while open.join_next().await.is_some() {}
+}
+
+/// Serves one connection until it is closed, is too slow, or has to make room.
+async fn connection<I>(io: I, router: Router, seat: Seat, stop: watch::Receiver<bool>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let pace = Arc::clone(seat.pace());
+    let io = TokioIo::new(PacedIo::new(io, Arc::clone(&pace)));
+    let service = service_fn(|request| answer(router.clone(), Arc::clone(&pace), request));
+    let mut http = http1::Builder::new();
+    let served = http.max_buf_size(BUFFER_BYTES).serve_connection(io, service);
+    let mut served = pin!(on_time(served, &pace));
+    let mut stopped = pin!(until_true(stop));
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            finished = served.as_mut() => {
+                if !finished {
+                    seat.count_slow();
+                }
+                return;
+            }
+            () = pace.evicted() => return,
+            () = stopped.as_mut(), if !stopping => {
+                stopping = true;
+                served.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// Has a request answered; keeps track of whom it waits for meanwhile.
+async fn answer(
+    mut router: Router,
+    pace: Arc<Pace>,
+    request: Request<Incoming>,
+) -> Result<axum::response::Response, Infallible> {
+    let request = request.map(|body| Body::new(PacedBody::new(body, Arc::clone(&pace))));
+    let response = router.call(request).await;
+    pace.enter(Phase::Idle);
+    response
+}
+
+/// Tells a client that there is no place for it. It is heard out first: a connection that is closed
+/// with something unread may lose its answer.
+async fn refuse<I: AsyncRead + AsyncWrite + Unpin>(mut io: I) {
+    let _ = io.read(&mut [0; 4096]).await;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{NO_PLACE}",
+        NO_PLACE.len()
+    );
+    let _ = io.write_all(answer.as_bytes()).await;
+    let _ = io.shutdown().await;
+}
+
+async fn until_true(mut stop: watch::Receiver<bool>) {
+    // The sender lives as long as the process.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+#![allow(clippy::unwrap_used)]
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use axum::routing::{get, post};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+use super::*;
+
+/// A server whose `/wait` answers once it is let go.
+struct Server {
+    address: SocketAddr,
+    connections: Arc<Connections>,
+    arrived: Arc<Notify>,
+    go: Arc<Notify>,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+async fn server(most: usize) -> Server {
+    let go = Arc::new(Notify::new());
+    let arrived = Arc::new(Notify::new());
+    let (told, waiting) = (Arc::clone(&arrived), Arc::clone(&go));
+    let wait = || async move {
+        told.notify_one();
+        waiting.notified().await;
+    };
+    let router = Router::new()
+        .route("/", get(|| async { "hi" }))
+        .route("/echo", post(|body: String| async { body }))
+        .route("/wait", get(wait));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::new(Connections::new(most));
+    let (stop, stopped) = watch::channel(false);
+    let task = tokio::spawn(serve(listener, router, Arc::clone(&connections), stopped));
+    Server { address, connections, arrived, go, stop, task }
+}
+
+impl Server {
+    async fn client(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+}
+
+async fn say(client: &mut TcpStream, text: &str) {
+    client.write_all(text.as_bytes()).await.unwrap();
+}
+
+/// One answer of a short body, or nothing when the connection is closed.
+async fn hear(client: &mut TcpStream) -> String {
+    let mut bytes = [0; 4096];
+    match client.read(&mut bytes).await {
+        Ok(count) => String::from_utf8_lossy(&bytes[..count]).into_owned(),
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => String::new(),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+const WAIT: &str = "GET /wait HTTP/1.1\r\nhost: x\r\n\r\n";
+
+#[tokio::test]
+async fn a_connection_is_used_again_and_again() {
+    let server = server(1).await;
+    let mut client = server.client().await;
+    for _ in 0..3 {
+        say(&mut client, GET).await;
+        assert!(hear(&mut client).await.ends_with("\r\n\r\nhi"));
+    }
+    assert_eq!(server.connections.counts(), Counts { open: 1, evicted: 0, refused: 0, slow: 0 });
+}
+
+#[tokio::test]
+async fn idle_and_slow_connections_make_room_in_the_order_they_began_to_wait() {
+    let server = server(2).await;
+    let mut idle = server.client().await;
+    say(&mut idle, GET).await;
+    hear(&mut idle).await;
+    let mut slow = server.client().await;
+    say(&mut slow, "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nsome").await;
+    let mut served = Vec::new();
+    for closed in [&mut idle, &mut slow] {
+        let mut client = server.client().await;
+        say(&mut client, GET).await;
+        assert!(hear(&mut client).await.ends_with("hi"));
+        assert_eq!(hear(closed).await, "");
+        served.push(client);
+    }
+}
+
+#[tokio::test]
+async fn where_all_are_served_a_new_client_is_told_so_and_nobody_is_cut_off() {
+    let server = server(1).await;
+    let mut served = server.client().await;
+    say(&mut served, WAIT).await;
+    server.arrived.notified().await;
+    let mut client = server.client().await;
+    say(&mut client, GET).await;
+    let refused = hear(&mut client).await;
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    assert!(refused.contains("ERR_TOO_MANY_CONNECTIONS"), "{refused}");
+    server.go.notify_one();
+    assert!(hear(&mut served).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn a_stop_ends_idle_connections_and_finishes_requests() {
+    let server = server(8).await;
+    let (mut idle, mut served) = (server.client().await, server.client().await);
+    say(&mut served, WAIT).await;
+    server.arrived.notified().await;
+    server.stop.send_replace(true);
+    assert_eq!(hear(&mut idle).await, "");
+    server.go.notify_one();
+    server.task.await.unwrap();
+}

@@ -1,0 +1,60 @@
+//! What the service manager is told and asks for: `sd_notify(3)` and `sd_watchdog_enabled(3)`.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+/// Something to tell the service manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The start is over.
+    Ready,
+    /// The end has begun.
+    Stopping,
+    /// Still alive.
+    Watchdog,
+}
+
+/// Tells the service manager, if there is one.
+pub fn notify(notice: Notice) {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
+        return;
+    };
+    if let Err(error) = send(&socket, notice) {
+        tracing::warn!(%error, ?notice, "the service manager can't be told");
+    }
+}
+
+/// How long the service manager waits between two [`Notice::Watchdog`]s of this process, if it does.
+#[must_use]
+pub fn watchdog() -> Option<Duration> {
+    let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+    let patience = number("WATCHDOG_USEC").filter(|micros| *micros > 0)?;
+    let is_ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+    is_ours.then(|| Duration::from_micros(patience))
+}
+
+fn send(socket: &OsStr, notice: Notice) -> io::Result<()> {
+    let text = match notice {
+        Notice::Ready => "READY=1",
+        Notice::Stopping => "STOPPING=1",
+        Notice::Watchdog => "WATCHDOG=1",
+    };
+    let datagram = UnixDatagram::unbound()?;
+    // A manager that doesn't read must not hold us up.
+    datagram.set_nonblocking(true)?;
+    datagram.send_to_addr(text.as_bytes(), &address(socket)?)?;
+    Ok(())
+}
+
+/// A path, or with an `@` in front a name in Linux' abstract namespace.
+fn address(socket: &OsStr) -> io::Result<SocketAddr> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(name) = socket.as_bytes().strip_prefix(b"@") {
+        use std::os::linux::net::SocketAddrExt;
+        return SocketAddr::from_abstract_name(name);
+    }
+    SocketAddr::from_pathname(socket)
+}

@@ -1,0 +1,35 @@
+//! What an app answers: to `GET /dapr/subscribe`, to a delivery, to a bulk of them.
+
+use axum::http::StatusCode;
+use runtime::pubsub::answer::{bulk_outcomes, outcome};
+use runtime::pubsub::deliver::policy;
+use runtime::pubsub::route::Routes;
+use runtime::pubsub::subscriptions;
+
+/// A status and a body.
+pub(super) fn run(data: &[u8]) {
+    let Some((first, body)) = data.split_first() else { return };
+    let status = [200, 204, 404, 500][usize::from(*first) % 4];
+    let status = StatusCode::from_u16(status).expect("a status");
+    let _ = outcome(status, body);
+    let ids = ["1-1", "1-2", ""].map(String::from);
+    assert_eq!(bulk_outcomes(status, body, &ids).len(), ids.len());
+    subscribe(body);
+}
+
+fn subscribe(body: &[u8]) {
+    let Ok((found, _)) = subscriptions::parse(body) else { return };
+    for (at, subscription) in found.iter().enumerate() {
+        assert!(!subscription.pubsub.is_empty() && !subscription.topic.is_empty());
+        let same = |other: &&subscriptions::Subscription| other.name() == subscription.name();
+        let others = found[at + 1..].iter().filter(same);
+        assert!(others.into_iter().all(|other| other.topic != subscription.topic));
+        let default = subscription.default_route.as_deref();
+        let _ = Routes::compile(&subscription.name(), &subscription.rules, default);
+        if let Ok(settings) = subscription.settings() {
+            let policy = policy(subscription, &settings);
+            assert!(policy.window > 0 && policy.batch > 0 && policy.per_stream > 0);
+        }
+    }
+    assert!(subscriptions::merge("app", &[], found.clone()) == found);
+}

@@ -1,0 +1,46 @@
+//! Routing rules: compiled, and asked about an event.
+
+use config::model::Rule;
+use runtime::pubsub::cloudevent::{Event, Origin};
+use runtime::pubsub::route::Routes;
+use store_forward::consumer::Message;
+use store_forward::ids::{Epoch, NodeId, Sequence, StreamId};
+use store_forward::record::{Timestamp, Topic};
+use store_forward::store::Identity;
+
+use super::input::Input;
+
+/// Bytes of the stack of the threads that serve: tokio's.
+const STACK_BYTES: usize = 2 << 20;
+
+/// A rule, and the data of an event.
+pub(super) fn run(data: &[u8]) {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+        let thread = thread.spawn_scoped(scope, || route(data)).expect("a thread can be started");
+        thread.join().expect("a rule never panics");
+    });
+}
+
+fn route(data: &[u8]) {
+    let mut input = Input(data);
+    let rule = Rule { matches: input.text(), path: "/matched".into() };
+    let Ok(routes) = Routes::compile("pubsub/topic", &[rule], Some("default")) else { return };
+    assert!(matches!(routes.route(&event(input.0)), Some("/matched" | "/default")));
+}
+
+fn event(data: &[u8]) -> Event {
+    let message = Message {
+        sequence: Sequence(1),
+        at: Timestamp::default(),
+        expires_in_ms: None,
+        content_type: Some("application/json".into()),
+        attributes: vec![("type".into(), "order".into())],
+        key: None,
+        priority: 0,
+        data: data.to_vec(),
+    };
+    let identity = Identity { node: NodeId("node".into()), epoch: Epoch(1) };
+    let origin = Origin { identity: &identity, stream: StreamId(1) };
+    Event::of(&Topic::new("pubsub", "topic"), &message, origin, 0)
+}

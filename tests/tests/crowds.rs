@@ -1,0 +1,219 @@
+//! Too many clients, too slow ones, too few files, too little memory: others are still served.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use serde_json::json;
+use tests::{Broker, Device, PATIENCE, Subscriber, untested, until};
+
+/// Connections that are open at a time, from our side.
+const CROWD: usize = 10_000;
+
+const EMFILE: i32 = 24;
+
+fn limited(connections: usize) -> Device {
+    let text = format!(
+        "apiVersion: pannier.dev/v1\nkind: Node\nspec: {{limits: {{maxConnections: {connections}}}}}\n"
+    );
+    Device::new().with_resource("limits.yaml", &text)
+}
+
+fn connect(device: &Device) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", device.http_port())).unwrap();
+    stream.set_read_timeout(Some(PATIENCE * 2)).unwrap();
+    stream
+}
+
+fn say(mut stream: &TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).unwrap();
+}
+
+/// Whether the other side has closed it without a word.
+fn is_closed(mut stream: &TcpStream) -> bool {
+    match stream.read(&mut [0; 256]) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    }
+}
+
+fn ended(device: &Device, reason: &str) -> u64 {
+    let mut client = tests::http::Client::new(device.metrics_port());
+    let text = client.send("GET", "/metrics", &[], &[]).unwrap().text();
+    let name = format!("pannier_connections_ended{{reason=\"{reason}\"}} ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&name));
+    line.unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_head_that_trickles_in_is_cut_off() {
+    let device = Device::new().started();
+    let slow = connect(&device);
+    say(&slow, "GET /v1.0/metadata HTTP/1.1\r\n");
+    until("the connection is closed", || {
+        // One byte at a time, for as long as somebody listens.
+        let gone = (&slow).write_all(b"a").is_err();
+        slow.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        Some(()).filter(|()| gone || matches!((&slow).read(&mut [0; 9]), Ok(0)))
+    });
+    assert_eq!(ended(&device, "slow"), 1);
+}
+
+#[test]
+fn a_body_that_never_ends_is_cut_off() {
+    let device = Device::new().started();
+    let slow = connect(&device);
+    say(&slow, "POST /v1.0/publish/pubsub/t HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n1");
+    assert!(is_closed(&slow));
+    assert_eq!(ended(&device, "slow"), 1);
+    assert_eq!(device.status()["streams"], json!([]));
+}
+
+#[test]
+fn slow_clients_take_no_place_from_others() {
+    let device = limited(8).started();
+    let slow: Vec<TcpStream> = (0..64)
+        .map(|_| {
+            let slow = connect(&device);
+            say(&slow, "POST /v1.0/publish/pubsub/t HTTP/1.1\r\n");
+            device.publish("t", &json!(1));
+            slow
+        })
+        .collect();
+    assert!(ended(&device, "evicted") >= 56);
+    assert_eq!(slow.iter().take(32).filter(|slow| is_closed(slow)).count(), 32);
+}
+
+#[test]
+fn whoever_holds_the_control_socket_keeps_nobody_from_asking() {
+    let device = Device::new().started();
+    let socket = device.data().join("control.sock");
+    let crowd: Vec<_> = (0..100).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    assert_eq!(device.status()["poisoned"], json!(null));
+    drop(crowd);
+}
+
+#[test]
+fn ten_thousand_connections_leave_it_standing_and_small() {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    let crowd = files.map_or(CROWD, |most| CROWD.min(usize::try_from(most).unwrap() - 500));
+    if crowd < CROWD {
+        untested("10,000 connections", &format!("only {crowd} files may be open: ulimit -n"));
+    }
+    raise_limit_of_files(crowd as u64 + 500);
+    let device = Device::new().started();
+    let before = memory(device.pid(), "VmRSS:");
+    let mut all = Vec::new();
+    for _ in 0..crowd {
+        let one = connect(&device);
+        say(&one, "GET /v1.0/healthz/outbound HTTP/1.1\r\nhost: x\r\n\r\n");
+        assert!((&one).read(&mut [0; 256]).unwrap() > 0);
+        all.push(one);
+        if all.len() % 1000 == 0 {
+            device.publish("t", &json!(all.len()));
+        }
+    }
+    assert!(ended(&device, "evicted") > 0);
+    let after = memory(device.pid(), "VmRSS:");
+    println!("{crowd} connections: {before} KiB before, {after} KiB after");
+    assert!(after < before + (32 << 10), "{before} KiB before, {after} KiB after");
+    device.save("a", &json!(1));
+    drop(all);
+    device.save("b", &json!(2));
+}
+
+#[test]
+fn with_few_files_it_has_those_it_needs_itself() {
+    let mut device = Device::new().with_file_limit(192).started();
+    let crowd: Vec<TcpStream> = (0..400).map(|_| connect(&device)).collect();
+    // Enough for several segments of the journal, which are files.
+    for number in 0..30 {
+        device.publish("t", &json!([number, "x".repeat(1_000_000)]));
+    }
+    drop(crowd);
+    assert_eq!(device.status()["poisoned"], json!(null));
+    device.kill();
+    device.start();
+    assert_eq!(device.status()["streams"][0]["messages"], 30);
+}
+
+#[test]
+fn a_segment_that_can_not_be_made_for_want_of_files_ends_nothing() {
+    let Some(shim) = tests::Shim::new("files used up") else { return };
+    let limits = "apiVersion: pannier.dev/v1\nkind: Node\nspec: {limits: {journalSegment: 5Mi}}\n";
+    let device = Device::new().with_resource("limits.yaml", limits).with_shim(&shim).started();
+    device.save("before", &json!(1));
+    shim.fail("open", EMFILE);
+    let body = json!("x".repeat(1_000_000));
+    let refused = (0..40).map(|_| device.post("/v1.0/publish/pubsub/t", &body));
+    for answer in refused.filter(|answer| answer.status != 204) {
+        assert_eq!(answer.status, 507, "{}", answer.text());
+        assert!(answer.text().contains("files"), "{}", answer.text());
+    }
+    shim.mend("open");
+    device.save("after", &json!(1));
+    device.publish("t", &json!(1));
+    assert_eq!(device.status()["poisoned"], json!(null));
+}
+
+/// A backlog larger than the memory. `PANNIER_BACKLOG` is its length; a million takes minutes.
+#[test]
+fn a_backlog_of_any_length_is_kept_and_drained_in_32_mb() {
+    let length = std::env::var("PANNIER_BACKLOG").map_or(30_000, |given| given.parse().unwrap());
+    let Some(group) = tests::MemoryLimit::new("a backlog in 32 MB", 32 << 20) else { return };
+    let mut broker = Broker::started();
+    let subscriber = Subscriber::start(broker.port(), "#");
+    broker.stop();
+    let uplink = format!(
+        "apiVersion: pannier.dev/v1\nkind: Uplink\nmetadata: {{name: up}}\nspec:\n  \
+         backoff: {{initial: 50ms, max: 200ms}}\n  mqtt: {{url: \"mqtt://127.0.0.1:{}\"}}\n  \
+         routes: [{{topic: \"#\", format: raw}}]\n",
+        broker.port()
+    );
+    let mut device =
+        Device::new().with_resource("uplink.yaml", &uplink).with_memory_limit(&group).started();
+    std::thread::scope(|scope| {
+        for part in 0..8 {
+            let port = device.http_port();
+            scope.spawn(move || {
+                let mut client = tests::http::Client::new(port);
+                let json = [("content-type", "application/json")];
+                for number in (part..length).step_by(8) {
+                    let body = format!("[{number},\"{}\"]", "x".repeat(185));
+                    let path = format!("/v1.0/publish/pubsub/t/{part}");
+                    let answer = client.send("POST", &path, &json, body.as_bytes()).unwrap();
+                    assert_eq!(answer.status, 204, "{}", answer.text());
+                }
+            });
+        }
+    });
+    device.kill();
+    device.start();
+    broker.start();
+    let received = subscriber.wait_for("the backlog", |received| received.len() >= length);
+    assert!(device.is_running());
+    let (peak, most) = (group.peak() >> 10, memory(device.pid(), "VmHWM:"));
+    println!(
+        "{length} messages: {most} KiB resident since the restart, {peak} KiB with page cache"
+    );
+    let streams = tests::ledger::first_arrivals(&received);
+    assert_eq!(streams.values().map(Vec::len).sum::<usize>(), length);
+    assert!(device.stop().success());
+}
+
+/// KiB that the kernel tells of a process.
+fn memory(pid: u32, what: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+fn raise_limit_of_files(wanted: u64) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| current < wanted) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).unwrap();
+    }
+}

@@ -1,0 +1,146 @@
+//! The command line: daprd's flags do what they do there, and two apps share a device.
+#![allow(clippy::unwrap_used)]
+
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tests::http::Client;
+use tests::{App, Device, Directory, binary, free_port, until};
+
+/// What daprd knows and what has no meaning without a control plane.
+const WITHOUT_EFFECT: [&str; 24] = [
+    "--allowed-origins=*",
+    "--control-plane-address=x",
+    "--control-plane-namespace=x",
+    "--control-plane-trust-domain=x",
+    "--dapr-block-shutdown-duration=1s",
+    "--dapr-grpc-port=50001",
+    "--dapr-http-max-request-size=4",
+    "--dapr-internal-grpc-port=50002",
+    "--dapr-internal-grpc-listen-address=x",
+    "--dapr-public-listen-address=x",
+    "--dapr-public-port=3501",
+    "--disable-builtin-k8s-secret-store",
+    "--disable-init-endpoints=config",
+    "--enable-mtls",
+    "--enable-profiling=false",
+    "--mode=standalone",
+    "--placement-host-address=localhost:50005",
+    "--profile-listen-address=x",
+    "--profile-port=7777",
+    "--read-buffer-size=4Ki",
+    "--scheduler-host-address=localhost:50006",
+    "--sentry-address=x",
+    "--trust-anchors-file=x",
+    "--unix-domain-socket=x",
+];
+
+fn status_at(port: u16, path: &str) -> Option<u16> {
+    Client::new(port).send("GET", path, &[], &[]).ok().map(|answer| answer.status)
+}
+
+#[test]
+fn flags_without_effect_are_taken_and_named() {
+    let device = Device::new().with_flags(&WITHOUT_EFFECT).started();
+    for flag in WITHOUT_EFFECT {
+        let name = flag.split('=').next().unwrap();
+        assert!(device.log().contains(name), "{name} is not in:\n{}", device.log());
+    }
+}
+
+#[test]
+fn under_the_name_daprd_it_takes_daprds_command_line() {
+    let directory = Directory::new();
+    let daprd = directory.path().join("daprd");
+    symlink(binary::path(), &daprd).unwrap();
+    let (http, metrics) = (free_port(), free_port());
+    let mut command = Command::new(&daprd);
+    command
+        .args(["-app-id", "tester", "--dapr-http-port", &http.to_string()])
+        .args(["--metrics-port", &metrics.to_string(), "--metrics-listen-address", "127.0.0.1"])
+        .args(["--dapr-listen-addresses", "127.0.0.1", "--enable-metrics", "--log-level=info"])
+        .args(["--app-protocol", "http", "--app-channel-address", "127.0.0.1"])
+        .args(["--app-max-concurrency", "-1", "--max-body-size", "1Mi", "--mode", "standalone"])
+        .args(["--dapr-graceful-shutdown-seconds", "3", "--placement-host-address", "x:1"])
+        .env("XDG_DATA_HOME", directory.path())
+        .env_remove("STATE_DIRECTORY");
+    let mut child = command.spawn().unwrap();
+    until("daprd answers", || status_at(http, "/v1.0/healthz").filter(|status| *status == 204));
+    until("daprd serves metrics", || status_at(metrics, "/metrics").filter(|code| *code == 200));
+    let mut client = Client::new(http);
+    assert_eq!(client.send("GET", "/v1.0/metadata", &[], &[]).unwrap().json()["id"], "tester");
+    let answer = client.send("POST", "/v1.0/publish/pubsub/t", &[], &vec![b'x'; (1 << 20) + 1]);
+    assert_eq!(answer.unwrap().status, 413);
+    assert_eq!(Client::new(http).send("POST", "/v1.0/shutdown", &[], &[]).unwrap().status, 204);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn logs_are_json_where_that_is_asked_for_and_tell_each_call() {
+    let flags = ["--log-as-json", "--enable-api-logging"];
+    let mut device = Device::new().with_flags(&flags).started();
+    device.save("a", &json!(1));
+    assert_eq!(device.stop().code(), Some(0));
+    let log = device.log();
+    let lines: Vec<Value> =
+        log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    assert!(lines.iter().all(|line| line["level"].is_string()), "{log}");
+    assert!(lines.iter().any(|line| line.to_string().contains("/v1.0/state/statestore")), "{log}");
+}
+
+#[test]
+fn metrics_can_be_switched_off() {
+    let device = Device::new().with_flags(&["--enable-metrics=false"]).started();
+    assert_eq!(status_at(device.metrics_port(), "/metrics"), None);
+}
+
+#[test]
+fn components_path_and_config_are_read_like_resources_path() {
+    let directory = Directory::new();
+    let component = directory.write(
+        "components/other.yaml",
+        "apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata: {name: other}\nspec: {type: \
+         state.in-memory, version: v1}\n",
+    );
+    let configuration = directory.write(
+        "configuration.yaml",
+        "apiVersion: dapr.io/v1alpha1\nkind: Configuration\nmetadata: {name: c}\nspec: {metric: \
+         {enabled: false}}\n",
+    );
+    let components = component.parent().unwrap().to_str().unwrap();
+    let flags = ["--components-path", components, "--config", configuration.to_str().unwrap()];
+    let device = Device::new().with_flags(&flags).started();
+    let items = json!([{ "key": "a", "value": 1 }]);
+    assert_eq!(device.post("/v1.0/state/other", &items).status, 204);
+    assert_eq!(status_at(device.metrics_port(), "/metrics"), None);
+}
+
+#[test]
+fn two_apps_on_one_device_have_their_own_port_token_state_and_subscriptions() {
+    let subscriptions =
+        |route: &str| json!([{ "pubsubname": "pubsub", "topic": "t", "route": route }]);
+    let (first, second) =
+        (App::start(subscriptions("/first")), App::start(subscriptions("/second")));
+    let port = free_port();
+    let resource = format!(
+        "apiVersion: pannier.dev/v1\nkind: App\nmetadata: {{name: second}}\nspec:\n  \
+         port: {}\n  httpPort: {port}\n  apiToken: sesame\n",
+        second.port()
+    );
+    let device = Device::new().with_app(&first).with_resource("app.yaml", &resource).started();
+    device.wait_for_app();
+    until("the second app is served", || {
+        status_at(port, "/v1.0/healthz").filter(|status| *status == 204)
+    });
+    device.save("a", &json!("of the first"));
+    let path = "/v1.0/state/statestore/a";
+    assert_eq!(status_at(port, path), Some(401));
+    let token = [("dapr-api-token", "sesame")];
+    let answer = Client::new(port).send("GET", path, &token, &[]).unwrap();
+    assert_eq!(answer.status, 204, "each app has its own keys");
+    device.publish("t", &json!(1));
+    for (app, path) in [(&first, "/first"), (&second, "/second")] {
+        assert_eq!(app.wait_for(path, 1)[0].event["data"], 1);
+    }
+}
