@@ -6,6 +6,9 @@ ZIGBUILD=0.24.0
 # The version decides what musl is like inside: its allocator, and time_t.
 ZIG=0.17.1
 
+# Where cargo builds.
+built=${CARGO_TARGET_DIR:-$PWD/target}
+
 say() { echo "$0: $*" >&2; }
 
 # Names the targets asked for, or all that have a folder; an unknown one is an error.
@@ -28,7 +31,7 @@ targets_of() {
 # Installs zig and finds a compiler whose standard library's source is here.
 find_toolchain() {
     PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
-    zig=target/zig-$ZIG-$ZIGBUILD
+    zig=$built/zig-$ZIG-$ZIGBUILD
     if [ ! -x "$zig/bin/cargo-zigbuild" ]; then
         if ! { python3 -m venv "$zig" &&
             "$zig/bin/pip" install --quiet "cargo-zigbuild==$ZIGBUILD" "ziglang==$ZIG"; }; then
@@ -37,7 +40,7 @@ find_toolchain() {
             return 1
         fi
     fi
-    PATH="$PWD/$zig/bin:$PATH"
+    PATH="$zig/bin:$PATH"
     # rustup's, or else Debian's: compiler and source must be of one version.
     if command -v rustup >/dev/null && { has_source rustc || rustup component add rust-src; }; then
         CARGO=$(rustup which cargo)
