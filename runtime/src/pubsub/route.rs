@@ -1,33 +1,27 @@
 //! Where an event goes within an app: rules in the Common Expression Language, then a default.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
-
-use cel::objects::Key;
-use cel::parser::PrattParser;
-use cel::{Context, Env, IdedExpr, Value};
 use config::model::Rule;
 
 use super::cloudevent::Event;
-use budget::Budget;
+use expression::{Expression, Seen};
 
+#[cfg(feature = "cel")]
 mod budget;
+#[cfg(feature = "cel")]
+mod expression;
+#[cfg(not(feature = "cel"))]
+#[path = "route/no_expression.rs"]
+mod expression;
 
-pub use budget::MAX_RULE_WORK;
+/// Bytes that one rule may loop over, add up and put into lists and maps for one event: some tens
+/// of thousands of turns of a loop.
+pub const MAX_RULE_WORK: usize = 1 << 20;
 
 /// Bytes of one expression: rules are written by hand, and each runs for every message.
 pub const MAX_RULE_BYTES: usize = 1024;
 
 /// Rules of one subscription.
 pub const MAX_RULES: usize = 100;
-
-/// Nesting of an expression: parsing and evaluation recurse.
-const MAX_DEPTH: u16 = 32;
-
-/// Parts of an expression: a chain of operators nests as deep as it is long.
-const MAX_NODES: usize = 256;
-
-static STANDARD: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
 /// Why a subscription's routes can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,10 +76,19 @@ pub struct Routes {
     rules: Vec<Compiled>,
 }
 
+/// Why an expression says neither yes nor no.
+#[cfg_attr(not(feature = "cel"), expect(dead_code, reason = "there are no expressions"))]
+enum Unmatched {
+    NoBoolean,
+    TooMuchWork,
+    /// The error's name. The values in it are the message's: they stay out of the log.
+    Failed(String),
+}
+
 #[derive(Debug)]
 struct Compiled {
     /// `None` matches everything.
-    matches: Option<(String, IdedExpr)>,
+    matches: Option<(String, Expression)>,
     path: String,
 }
 
@@ -116,44 +119,32 @@ impl Routes {
     /// The path of the first rule that matches. A rule that can't be evaluated doesn't match.
     #[must_use]
     pub fn route(&self, event: &Event) -> Option<&str> {
-        let mut context = None;
-        self.rules.iter().find(|rule| self.matches(rule, event, &mut context)).map(Compiled::path)
+        let mut seen = Seen::default();
+        self.rules.iter().find(|rule| self.matches(rule, event, &mut seen)).map(Compiled::path)
     }
 
-    fn matches<'c>(
-        &self,
-        rule: &Compiled,
-        event: &Event,
-        context: &mut Option<(Context<'c, 'c>, Budget)>,
-    ) -> bool {
+    fn matches(&self, rule: &Compiled, event: &Event, seen: &mut Seen) -> bool {
         let Some((text, expression)) = &rule.matches else { return true };
-        let (context, budget) = context.get_or_insert_with(|| context_of(event));
-        budget.renew();
-        match Value::resolve(expression, context) {
-            Ok(Value::Bool(matches)) => matches,
-            Ok(_) => {
-                let (subscription, rule) = (&self.subscription, text);
+        let unmatched = match expression.matches(event, seen) {
+            Ok(matches) => return matches,
+            Err(unmatched) => unmatched,
+        };
+        let (subscription, rule) = (&self.subscription, text);
+        match unmatched {
+            Unmatched::NoBoolean => {
                 tracing::warn!(subscription, rule, "a routing rule gave no boolean");
-                false
             }
-            Err(_) if budget.is_spent() => {
-                let (subscription, rule) = (&self.subscription, text);
-                tracing::warn!(
-                    subscription,
-                    rule,
-                    limit = MAX_RULE_WORK,
-                    "a routing rule handles more bytes of an event than a rule may, it doesn't match"
-                );
-                false
-            }
-            Err(error) => {
-                let (subscription, rule) = (&self.subscription, text);
-                // The values in the error are the message's: they stay out of the log.
-                let error = reason(&error);
+            Unmatched::TooMuchWork => tracing::warn!(
+                subscription,
+                rule,
+                limit = MAX_RULE_WORK,
+                "a routing rule handles more bytes of an event than a rule may, it doesn't match"
+            ),
+            Unmatched::Failed(error) => {
                 tracing::debug!(subscription, rule, error, "a routing rule can't be evaluated");
-                false
             }
         }
+        false
     }
 }
 
@@ -175,7 +166,7 @@ fn compile(subscription: &str, matches: &str, path: &str) -> Result<Compiled, Ro
     if matches.len() > MAX_RULE_BYTES {
         return Err(RouteError::TooLong { subscription: subscription(), bytes: matches.len() });
     }
-    let expression = parse(matches).map_err(|cause| RouteError::Syntax {
+    let expression = Expression::parse(matches).map_err(|cause| RouteError::Syntax {
         subscription: subscription(),
         rule: matches.to_owned(),
         cause,
@@ -183,61 +174,5 @@ fn compile(subscription: &str, matches: &str, path: &str) -> Result<Compiled, Ro
     Ok(Compiled { matches: Some((matches.to_owned(), expression)), path })
 }
 
-fn parse(matches: &str) -> Result<IdedExpr, String> {
-    PrattParser::new()
-        .max_recursion_depth(MAX_DEPTH)
-        .max_expression_node_count(MAX_NODES)
-        .parse(matches)
-        .map(|mut expression| {
-            budget::bound(&mut expression);
-            expression
-        })
-        .map_err(|errors| errors.to_string().replace('\n', " "))
-}
-
-fn context_of<'c>(event: &Event) -> (Context<'c, 'c>, Budget) {
-    let fields = event.fields().map(|(name, raw)| {
-        // What nests too deep to be read is compared as text.
-        let value = serde_json::from_str(raw.get()).map_or_else(|_| text(raw.get()), from_json);
-        (Key::from(name.to_owned()), value)
-    });
-    let map: HashMap<Key, Value> = fields.collect();
-    let mut context = Context::with_env(STANDARD.clone());
-    context.add_variable_from_value("event", Value::Map(map.into()));
-    let budget = Budget::default();
-    budget.install(&mut context);
-    (context, budget)
-}
-
-fn from_json(value: serde_json::Value) -> Value {
-    match value {
-        serde_json::Value::Null => Value::Null,
-        serde_json::Value::Bool(value) => Value::Bool(value),
-        serde_json::Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(value), _) => Value::Int(value),
-            (None, Some(value)) => Value::UInt(value),
-            (None, None) => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
-        },
-        serde_json::Value::String(value) => text(&value),
-        serde_json::Value::Array(items) => {
-            Value::List(Arc::new(items.into_iter().map(from_json).collect()))
-        }
-        serde_json::Value::Object(fields) => {
-            let map: HashMap<Key, Value> =
-                fields.into_iter().map(|(name, value)| (name.into(), from_json(value))).collect();
-            Value::Map(map.into())
-        }
-    }
-}
-
-fn text(value: &str) -> Value {
-    Value::String(Arc::new(value.to_owned()))
-}
-
-fn reason(error: &cel::ExecutionError) -> String {
-    let text = format!("{error:?}");
-    text.split(['(', '{']).next().unwrap_or_default().trim().to_owned()
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "cel"))]
 mod tests;

@@ -11,9 +11,7 @@ use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, operators};
 use cel::objects::Key;
 use cel::{Context, ExecutionError, Value};
 
-/// Bytes that one rule may loop over, add up and put into lists and maps for one event: some tens
-/// of thousands of turns of a loop.
-pub const MAX_RULE_WORK: usize = 1 << 20;
+use super::MAX_RULE_WORK;
 
 /// Bytes that a value costs beside its text.
 const VALUE_BYTES: usize = 16;

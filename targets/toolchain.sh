@@ -1,0 +1,82 @@
+# Sourced by the scripts beside it, in the repository's folder: what builds a static binary without
+# Docker. zig is the linker and the C compiler; the standard library is built from source.
+# shellcheck shell=sh
+
+ZIGBUILD=0.24.0
+# The version decides what musl is like inside: its allocator, and time_t.
+ZIG=0.17.1
+
+# Where cargo builds.
+built=${CARGO_TARGET_DIR:-$PWD/target}
+
+say() { echo "$0: $*" >&2; }
+
+# Names the targets asked for, or all that have a folder; an unknown one is an error.
+targets_of() {
+    if [ $# -eq 0 ]; then
+        for file in targets/*/target.sh; do
+            basename "$(dirname "$file")"
+        done
+        return
+    fi
+    for target in "$@"; do
+        if [ ! -e "targets/$target/target.sh" ]; then
+            say "there is no target $target, its folder would be targets/$target"
+            return 2
+        fi
+        echo "$target"
+    done
+}
+
+# Installs zig and finds a compiler whose standard library's source is here.
+find_toolchain() {
+    PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+    zig=$built/zig-$ZIG-$ZIGBUILD
+    if [ ! -x "$zig/bin/cargo-zigbuild" ]; then
+        if ! { python3 -m venv "$zig" &&
+            "$zig/bin/pip" install --quiet "cargo-zigbuild==$ZIGBUILD" "ziglang==$ZIG"; }; then
+            rm -rf "$zig"
+            say "needs PyPI and python3 with venv to install zig: apt-get install python3-venv"
+            return 1
+        fi
+    fi
+    PATH="$zig/bin:$PATH"
+    # rustup's, or else Debian's: compiler and source must be of one version.
+    if command -v rustup >/dev/null && { has_source rustc || rustup component add rust-src; }; then
+        CARGO=$(rustup which cargo)
+        RUSTC=$(rustup which rustc)
+    else
+        CARGO=/usr/bin/cargo
+        RUSTC=/usr/bin/rustc
+        if [ ! -x $RUSTC ] || ! has_source $RUSTC; then
+            say "rustup has no source of the standard library: installs Debian's compiler"
+            apt-get install -y -qq --no-install-recommends cargo-web rustc-web rust-web-src
+        fi
+    fi
+    # For -Zbuild-std on a stable compiler.
+    RUSTC_BOOTSTRAP=1
+    export PATH CARGO RUSTC RUSTC_BOOTSTRAP
+}
+
+has_source() { [ -e "$("$1" --print sysroot)/lib/rustlib/src/rust/library/std/Cargo.toml" ]; }
+
+# build_for TARGET FLAGS...: cargo builds what the flags say.
+build_for() {
+    (
+        time64=
+        # shellcheck source=/dev/null
+        . "targets/$1/target.sh"
+        target=$1
+        shift
+        # The first, or rustc looks for the crt1.o that zig brings. The second: panics abort, and
+        # nobody unwinds.
+        RUSTFLAGS="-Clink-self-contained=no -Cforce-unwind-tables=no"
+        if [ -n "$time64" ]; then
+            # A time_t of 32 bits ends in 2038.
+            RUSTFLAGS="$RUSTFLAGS --cfg=libc_unstable_musl_v1_2"
+            export RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1
+        fi
+        export RUSTFLAGS
+        cargo-zigbuild zigbuild --locked --target "$target" -Zbuild-std=std,panic_abort "$@"
+    )
+}

@@ -1,0 +1,2 @@
+# PCs and industrial boards with an x86-64 processor; the baseline, no newer instructions.
+emulator=
