@@ -312,6 +312,11 @@ impl Journal {
     fn begin_segment(&mut self, base: Lsn) -> Result<(), JournalError> {
         self.sync_current()?;
         self.stand_ready(1)?;
+        if self.current.is_none() {
+            // The last life may have removed the segment with the highest generation, which this
+            // life then has again: were that removal undone, the old one would void the new.
+            self.disk.sync_dir().map_err(error::io("the journal", "sync"))?;
+        }
         self.sealed.extend(self.current.take().map(|active| active.segment));
         if let Some(mut segment) = self.free.pop_front() {
             segment.begin(self.generation, base)?;

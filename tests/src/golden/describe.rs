@@ -87,7 +87,8 @@ fn describe_delivery(text: &mut String, delivery: &Delivery) {
         text,
         "  {topic} {} attempt {attempt}: at {at:?}, expires {:?}, {:?}, {:?}, key {:?}, priority {}, {} {:?}",
         message.sequence,
-        message.expires_in_ms,
+        // Reading takes some of it.
+        message.expires_in_ms.map(|millis| format!("in {} s", millis.div_ceil(1000))),
         message.content_type,
         message.attributes,
         message.key,

@@ -125,7 +125,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(5000))]
 
     #[test]
     fn any_life_keeps_what_was_synced_and_invents_nothing(
@@ -137,4 +137,16 @@ proptest! {
         }
         model.crash(1);
     }
+}
+
+#[test]
+fn a_removal_that_is_undone_voids_nothing_that_was_written_since() {
+    use Step::{Append, Checkpoint, Fail, Flush, Reopen, Sync};
+    let three_segments = [Append(0), Flush, Fail(6), Append(4072), Append(0), Append(0), Flush];
+    let one_removed = [Append(0), Fail(1), Flush, Checkpoint(0)];
+    let mut model = Model::new();
+    for step in three_segments.iter().chain(&one_removed).chain(&[Reopen, Append(0), Sync]) {
+        model.run(step);
+    }
+    model.crash(1);
 }
