@@ -2,6 +2,8 @@
 # Docker. zig is the linker and the C compiler; the standard library is built from source.
 # shellcheck shell=sh
 
+# The first whose standard library can have a time_t of 64 bits on 32-bit ARM.
+RUST=1.96.0
 ZIGBUILD=0.24.0
 # The version decides what musl is like inside: its allocator, and time_t.
 ZIG=0.17.1
@@ -41,15 +43,16 @@ find_toolchain() {
         fi
     fi
     PATH="$zig/bin:$PATH"
-    # rustup's, or else Debian's: compiler and source must be of one version.
-    if command -v rustup >/dev/null && { has_source rustc || rustup component add rust-src; }; then
-        CARGO=$(rustup which cargo)
-        RUSTC=$(rustup which rustc)
+    # rustup's, or else Debian's.
+    if command -v rustup >/dev/null && { has_source "$(rustup which --toolchain $RUST rustc 2>/dev/null)" ||
+        rustup toolchain install $RUST --profile minimal --component rust-src; }; then
+        CARGO=$(rustup which --toolchain $RUST cargo)
+        RUSTC=$(rustup which --toolchain $RUST rustc)
     else
         CARGO=/usr/bin/cargo
         RUSTC=/usr/bin/rustc
-        if [ ! -x $RUSTC ] || ! has_source $RUSTC; then
-            say "rustup has no source of the standard library: installs Debian's compiler"
+        if ! has_source $RUSTC; then
+            say "rustup has no Rust $RUST: installs Debian's"
             apt-get install -y -qq --no-install-recommends cargo-web rustc-web rust-web-src
         fi
     fi
@@ -58,7 +61,8 @@ find_toolchain() {
     export PATH CARGO RUSTC RUSTC_BOOTSTRAP
 }
 
-has_source() { [ -e "$("$1" --print sysroot)/lib/rustlib/src/rust/library/std/Cargo.toml" ]; }
+# Compiler and source must be of one version.
+has_source() { [ -x "$1" ] && [ -e "$("$1" --print sysroot)/lib/rustlib/src/rust/library/std/Cargo.toml" ]; }
 
 # build_for TARGET FLAGS...: cargo builds what the flags say.
 build_for() {
