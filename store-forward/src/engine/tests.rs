@@ -15,7 +15,7 @@ fn engine<D: Disk>(disk: &Arc<D>, clock: &ManualClock) -> Engine {
 }
 
 fn try_engine<D: Disk>(disk: &Arc<D>, clock: &ManualClock) -> Result<Engine, OpenError> {
-    let limits = Limits { reserve_bytes: 0, segment_bytes: 64 << 10, ..Limits::default() };
+    let limits = Limits { reserve_bytes: 1 << 20, segment_bytes: 64 << 10, ..Limits::default() };
     let options = Options { node: None, limits, volatile: false };
     let disk: Arc<dyn Disk> = disk.clone();
     Engine::open(options, disk, Arc::new(clock.clone()))
