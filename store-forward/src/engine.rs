@@ -6,6 +6,8 @@
 
 mod open;
 mod space;
+#[cfg(feature = "simulation")]
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,8 @@ use crate::record::{Op, Record, Timestamp};
 use crate::tables::{Applied, Reader, Tables, Writer};
 
 pub use open::{OpenError, Options};
+#[cfg(feature = "simulation")]
+pub use view::StreamFacts;
 
 /// Rows and messages that one record of the sweeper takes: bounds its transaction.
 const EXPIRE_AT_ONCE: u32 = 1000;

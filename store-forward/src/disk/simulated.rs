@@ -96,6 +96,12 @@ impl SimulatedDisk {
         self.device.set_capacity(bytes);
     }
 
+    /// What [`Self::set_capacity`] set.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.device.capacity()
+    }
+
     /// Bytes of the blocks that files take.
     #[must_use]
     pub fn used(&self) -> u64 {

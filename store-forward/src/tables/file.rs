@@ -10,6 +10,8 @@ use crate::disk::{Disk, DiskFile};
 
 /// The tables' file.
 pub(crate) const TABLES: &str = "tables.redb";
+/// Its name until it is whole: redb refuses a file whose creation was cut short.
+const UNFINISHED: &str = "tables.new";
 /// Blocks held back: redb can't go on after a failed write, so a write that finds the disk full
 /// gets these.
 const BALLAST: &str = "reserve";
@@ -67,10 +69,25 @@ pub(crate) struct TablesFile {
     ballast: Arc<Ballast>,
 }
 
+/// Gives new tables their name, once they are whole and durable.
+pub(crate) fn finish(disk: &dyn Disk) -> io::Result<()> {
+    if disk.list()?.iter().any(|name| name == UNFINISHED) {
+        disk.rename(UNFINISHED, TABLES)?;
+        disk.sync_dir()?;
+    }
+    Ok(())
+}
+
 impl TablesFile {
-    /// Opens or creates the tables' file.
+    /// Opens the tables' file, or begins a new one that [`finish`] names.
     pub(crate) fn open(disk: &dyn Disk, ballast: Arc<Ballast>) -> io::Result<Self> {
-        let file = disk.open(TABLES)?;
+        let names = disk.list()?;
+        if names.iter().any(|name| name == UNFINISHED) {
+            // It never had the name under which it is used, so there is nothing in it.
+            disk.remove(UNFINISHED)?;
+        }
+        let begun = names.iter().any(|name| name == TABLES) && disk.open(TABLES)?.len()? > 0;
+        let file = disk.open(if begun { TABLES } else { UNFINISHED })?;
         disk.sync_dir()?;
         let len = Arc::new(AtomicU64::new(file.len()?));
         Ok(Self { file, len, ballast })

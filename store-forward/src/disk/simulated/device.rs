@@ -81,6 +81,10 @@ impl Device {
         self.inner().capacity = bytes;
     }
 
+    pub(super) fn capacity(&self) -> u64 {
+        self.inner().capacity
+    }
+
     pub(super) fn free(&self) -> u64 {
         let inner = self.inner();
         inner.capacity.saturating_sub(inner.used)

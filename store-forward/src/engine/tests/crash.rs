@@ -1,7 +1,7 @@
 //! The disk fails or the power goes: what was acknowledged is there, what was refused is not.
 
 use super::*;
-use crate::disk::SimulatedDisk;
+use crate::disk::{Cut, SimulatedDisk};
 
 /// What a workload was told.
 #[derive(Default)]
@@ -63,6 +63,24 @@ fn a_power_cut_at_any_write_or_sync_loses_nothing_that_was_acknowledged() {
             if let Err(lost) = holds(&second, &told) {
                 panic!("crash at change {at}, seed {seed}: {lost}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_power_cut_while_the_store_is_created_leaves_one_that_can_be() {
+    let created = {
+        let (disk, clock) = (Arc::new(SimulatedDisk::new(0)), clock());
+        drop(engine(&disk, &clock));
+        disk.changes()
+    };
+    for at in 0..created {
+        for seed in 0..8 {
+            let (disk, clock) = (Arc::new(SimulatedDisk::new(seed)), clock());
+            disk.fail_after(at);
+            drop(try_engine(&disk, &clock));
+            disk.cut(Cut::Mixed);
+            engine(&disk, &clock);
         }
     }
 }
