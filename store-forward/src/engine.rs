@@ -206,7 +206,9 @@ impl Engine {
             txn.abort()?;
             return Ok(answers);
         }
-        self.make_durable(requests.iter().any(|request| request.durable))?;
+        // A message may be delivered once it is visible: its number must not be given again.
+        let publishes = answers.iter().flatten().any(|done| !done.published.is_empty());
+        self.make_durable(publishes || requests.iter().any(|request| request.durable))?;
         self.tables.commit(txn)?;
         self.unsaved_since.get_or_insert(at.up_ms);
         // What was written may be over its time before what the sweeper waits for.
@@ -339,6 +341,15 @@ impl Engine {
             tracing::error!(%cause, "store refuses writes until it is restarted");
         }
         Error::Poisoned { cause: self.poisoned.get_or_insert(cause).clone() }
+    }
+}
+
+/// What no checkpoint covers is left to the journal.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if self.unsaved_since.is_some() || self.poisoned.is_some() {
+            self.space.seal();
+        }
     }
 }
 

@@ -16,6 +16,8 @@ pub mod device;
 pub mod http;
 /// What reached the broker, checked against what was promised.
 pub mod ledger;
+/// A device and its world, simulated.
+pub mod simulator;
 /// An MQTT client that collects what a broker sends.
 pub mod subscriber;
 

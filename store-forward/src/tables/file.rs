@@ -67,6 +67,7 @@ pub(crate) struct TablesFile {
     /// Kept here: it is asked for at each commit.
     len: Arc<AtomicU64>,
     ballast: Arc<Ballast>,
+    sealed: Arc<AtomicBool>,
 }
 
 /// Gives new tables their name, once they are whole and durable.
@@ -90,7 +91,21 @@ impl TablesFile {
         let file = disk.open(if begun { TABLES } else { UNFINISHED })?;
         disk.sync_dir()?;
         let len = Arc::new(AtomicU64::new(file.len()?));
-        Ok(Self { file, len, ballast })
+        Ok(Self { file, len, ballast, sealed: Arc::default() })
+    }
+
+    /// What ends all writing once it is set: redb would otherwise save, when it is dropped, commits
+    /// that the journal has and the tables' own `applied` doesn't count, and they would be replayed
+    /// on top of themselves.
+    pub(crate) fn seal(&self) -> Arc<AtomicBool> {
+        self.sealed.clone()
+    }
+
+    fn usable(&self) -> io::Result<()> {
+        match self.sealed.load(Ordering::Acquire) {
+            true => Err(io::Error::other("the store is closed")),
+            false => Ok(()),
+        }
     }
 
     /// The file's length, as it changes.
@@ -120,16 +135,19 @@ impl StorageBackend for TablesFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.usable()?;
         self.with_ballast(|| self.file.set_len(len))?;
         self.len.store(len, Ordering::Relaxed);
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.usable()?;
         self.file.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.usable()?;
         self.with_ballast(|| self.file.write_at(offset, data))?;
         self.len.fetch_max(offset + data.len() as u64, Ordering::Relaxed);
         Ok(())

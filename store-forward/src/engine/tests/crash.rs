@@ -86,6 +86,21 @@ fn a_power_cut_while_the_store_is_created_leaves_one_that_can_be() {
 }
 
 #[test]
+fn a_dead_letter_that_can_be_seen_outlives_a_power_cut() {
+    let (disk, clock) = (Arc::new(SimulatedDisk::new(0)), clock());
+    let mut first = engine(&disk, &clock);
+    let consumer = register(&mut first, "c", Some(Topic::new("pubsub", "letters")));
+    let stream = one(&mut first, vec![publish()]).unwrap().published[0].stream;
+    let reject = Op::Reject { consumer, stream, sequence: Sequence(1), reason: "no".into() };
+    first.commit(&[Request { ops: vec![reject], durable: false }]).remove(0).unwrap();
+    disk.fail_after(0);
+    drop(first);
+    disk.cut(Cut::DropAll);
+    let second = engine(&disk, &clock);
+    assert_eq!(second.index().streams[&StreamId(2)].row.next, Sequence(2));
+}
+
+#[test]
 fn after_a_failed_write_nothing_is_taken_until_a_restart_and_reading_goes_on() {
     let (disk, clock) = (Arc::new(SimulatedDisk::new(0)), clock());
     let mut first = engine(&disk, &clock);
