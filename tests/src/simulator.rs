@@ -10,10 +10,12 @@ mod courier;
 mod device;
 mod ledger;
 mod model;
+mod points;
 mod script;
 mod shrink;
 mod world;
 
+pub use points::{every_point, workloads};
 pub use script::{Kind, Step, script};
 
 use world::World;

@@ -30,6 +30,8 @@ pub(crate) struct Device {
     boots: u32,
     /// How often the power was cut.
     pub(crate) cuts: u64,
+    /// Damage was done to the journal: it is to be reported.
+    pub(crate) is_damaged: bool,
 }
 
 /// How a step of the device ended.
@@ -61,6 +63,7 @@ impl Device {
             epoch: None,
             boots: 0,
             cuts: 0,
+            is_damaged: false,
         }
     }
 
@@ -84,7 +87,7 @@ impl Device {
         let engine = self.engine.as_mut().expect("the device runs");
         let answers = engine.commit(requests);
         if engine.poisoned().is_some() {
-            self.ledger.interrupted(under_way(&self.ledger.now, at, requests));
+            self.ledger.interrupted(under_way(&self.ledger.now, &self.limits, at, requests));
             return Err(self.failed(answers.iter().any(Result::is_ok)));
         }
         let mut durable = false;
@@ -201,6 +204,19 @@ impl Device {
         Err(Stop::Interrupted)
     }
 
+    /// Another device in the same state, switched off.
+    pub(crate) fn fork(&self) -> Self {
+        let clock = ManualClock::new(self.clock.read(), &self.clock.boot_id());
+        Self {
+            disk: Arc::new(self.disk.fork()),
+            clock,
+            limits: self.limits.clone(),
+            ledger: self.ledger.clone(),
+            engine: None,
+            ..*self
+        }
+    }
+
     /// How many changes opening makes to the disk.
     pub(crate) fn changes_to_open(&self) -> u64 {
         let copy = Arc::new(self.disk.fork());
@@ -217,6 +233,12 @@ impl Device {
         let engine = match self.try_open(Arc::clone(&disk)) {
             Ok(engine) if engine.poisoned().is_none() => engine,
             Ok(_) | Err(_) if disk.has_failed() => return Err(Stop::Interrupted),
+            // Another process took all the room: it opens once there is some.
+            Ok(_) | Err(_) if disk.capacity() != u64::MAX => {
+                disk.set_capacity(u64::MAX);
+                self.disk.set_capacity(u64::MAX);
+                return Err(Stop::Interrupted);
+            }
             Ok(engine) => {
                 let cause = engine.poisoned().unwrap_or_default().to_owned();
                 return Err(Stop::Wrong(format!("the store is read-only once opened: {cause}")));
@@ -224,7 +246,7 @@ impl Device {
             Err(error) => return Err(Stop::Wrong(format!("the store doesn't open: {error}"))),
         };
         let recovery = engine.recovery();
-        if !recovery.damage.is_empty() {
+        if !recovery.damage.is_empty() && !self.is_damaged {
             let damage = &recovery.damage;
             return Err(Stop::Wrong(format!("damage is reported where there is none: {damage:?}")));
         }
@@ -280,7 +302,8 @@ impl Device {
         model.base_ms + model.last.up_ms + off
     }
 
-    fn timestamp(&self) -> Timestamp {
+    /// What a record that is written now is marked with.
+    pub(crate) fn timestamp(&self) -> Timestamp {
         self.timestamp_in(&self.ledger.now)
     }
 
@@ -296,7 +319,7 @@ impl Device {
         if answered {
             return Stop::Wrong(format!("something was answered though the store failed: {cause}"));
         }
-        if !self.disk.has_failed() {
+        if !self.disk.has_failed() && self.disk.capacity() == u64::MAX {
             return Stop::Wrong(format!("the store refuses writes though its disk works: {cause}"));
         }
         let more = engine.commit(&[Request { ops: Vec::new(), durable: true }]).remove(0);
@@ -304,6 +327,11 @@ impl Device {
             return Stop::Wrong(format!("the store goes on after its disk failed: {cause}"));
         }
         Stop::Interrupted
+    }
+
+    /// Whether room may have been refused, or a failed write taken for a refusal.
+    fn may_be_full(&self) -> bool {
+        self.disk.capacity() != u64::MAX || self.disk.has_failed()
     }
 
     fn answered(
@@ -314,10 +342,9 @@ impl Device {
     ) -> Step<Result<Committed, Refusal>> {
         let now_ms = self.ledger.now.device_ms(at.up_ms);
         let expected = self.ledger.now.admit(&request.ops, now_ms);
+        let expected = expected.and_then(|()| fits(&self.limits, at, &request.ops));
         match (answer.as_ref().map_err(refusal), expected) {
-            (Err(Refusal::NoSpace), _)
-                if request.ops.iter().any(grows) && self.disk.capacity() != u64::MAX =>
-            {
+            (Err(Refusal::NoSpace), _) if request.ops.iter().any(grows) && self.may_be_full() => {
                 Ok(Err(Refusal::NoSpace))
             }
             (Err(found), Err(expected)) if found == expected => Ok(Err(found)),
@@ -347,12 +374,18 @@ impl Device {
 
 /// What a batch may have written when it failed: all that may be admitted, or without what the disk
 /// had no room for.
-fn under_way(model: &Model, at: Timestamp, requests: &[Request]) -> Vec<Vec<Record>> {
+fn under_way(
+    model: &Model,
+    limits: &Limits,
+    at: Timestamp,
+    requests: &[Request],
+) -> Vec<Vec<Record>> {
     let admitted = |all: bool| {
         let mut model = model.clone();
         let mut records = Vec::new();
         for request in requests.iter().filter(|request| all || !request.ops.iter().any(grows)) {
-            if model.admit(&request.ops, model.device_ms(at.up_ms)).is_ok() {
+            let admitted = model.admit(&request.ops, model.device_ms(at.up_ms));
+            if admitted.and_then(|()| fits(limits, at, &request.ops)).is_ok() {
                 let record = Record { at, ops: request.ops.clone() };
                 model.apply(&record);
                 records.push(record);
@@ -361,4 +394,10 @@ fn under_way(model: &Model, at: Timestamp, requests: &[Request]) -> Vec<Vec<Reco
         records
     };
     vec![admitted(true), admitted(false)]
+}
+
+/// Whether a record fits in a segment: its header page takes 4096 bytes, a frame's header 24.
+fn fits(limits: &Limits, at: Timestamp, ops: &[Op]) -> Result<(), Refusal> {
+    let bytes = postcard::to_stdvec(&(at, ops)).expect("a record can be encoded").len() as u64;
+    if bytes + 4096 + 24 <= limits.segment_bytes { Ok(()) } else { Err(Refusal::TooLarge) }
 }

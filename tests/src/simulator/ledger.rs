@@ -5,7 +5,7 @@ use store_forward::record::Record;
 use super::model::{Effect, Model};
 
 /// The records so far: those that must outlive a crash, and those that may.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     /// What is durable for sure.
     sure: Model,

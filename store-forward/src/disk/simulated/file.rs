@@ -26,6 +26,8 @@ struct Content {
     stale: bool,
     /// Blocks up to here are reserved, whatever is in them.
     reserved: u64,
+    /// As many may still be after a power cut.
+    most_reserved: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -59,7 +61,8 @@ impl SimulatedFile {
         content.settle(survives, shuffle);
         content.cache = content.durable.clone();
         content.stale = false;
-        content.reserved = content.reserved.min(content.cache.len());
+        content.reserved = content.most_reserved.min(content.cache.len());
+        content.most_reserved = content.reserved;
     }
 
     /// Keeps a prefix of the changes; the first that is not in it is torn.
@@ -223,6 +226,7 @@ impl DiskFile for SimulatedFile {
         let mut content = self.content();
         self.device.take(content.needs(offset, len))?;
         content.reserved = content.reserved.max(offset + len);
+        content.most_reserved = content.most_reserved.max(content.reserved);
         if offset + len > content.cache.len() {
             content.cache.extend(offset + len);
             content.pending.push(Pending::Len(offset + len));
@@ -235,6 +239,7 @@ impl DiskFile for SimulatedFile {
         let mut content = self.content();
         let Err(error) = fault else {
             content.settle(&mut || true, &mut |count| count);
+            content.most_reserved = content.reserved;
             return Ok(());
         };
         if !self.device.is_gone() {

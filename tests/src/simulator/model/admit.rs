@@ -18,6 +18,7 @@ pub(crate) enum Refusal {
     /// The model doesn't know the disk.
     NoSpace,
     Poisoned,
+    TooLarge,
     Other,
 }
 
@@ -29,6 +30,7 @@ pub(crate) fn refusal(error: &Error) -> Refusal {
         Error::UnknownConsumer(_) => Refusal::UnknownConsumer,
         Error::DiskFull { .. } | Error::NodeFull { .. } => Refusal::NoSpace,
         Error::Poisoned { .. } => Refusal::Poisoned,
+        Error::TooLarge { .. } => Refusal::TooLarge,
         _ => Refusal::Other,
     }
 }
