@@ -41,7 +41,7 @@ pub fn every_point(workload: &str) -> Result<u64, String> {
     let started = start(*fresh)?;
     let mut whole = started.fork();
     let before = whole.disk.changes();
-    wrong(live(&mut whole, *work))?;
+    wrong(live(&mut whole, *work, None))?;
     let changes = whole.disk.changes() - before;
     let mut cuts = 0;
     for at in 0..=changes {
@@ -57,8 +57,7 @@ pub fn every_point(workload: &str) -> Result<u64, String> {
 fn point(started: &Device, work: Work, at: u64, cut: Cut) -> Result<u64, String> {
     let mut device = started.fork();
     device.disk.reseed(at);
-    device.disk.fail_after(at);
-    wrong(live(&mut device, work))?;
+    wrong(live(&mut device, work, Some(at)))?;
     device.cut(cut, WALL_MS);
     let changes = device.changes_to_open();
     for again in 0..changes {
@@ -83,10 +82,14 @@ fn wrong(done: Step<()>) -> Result<(), String> {
     }
 }
 
-fn live(device: &mut Device, work: Work) -> Step<()> {
-    if !device.is_on() {
-        device.open()?;
+/// Lives until so many changes to the disk were made.
+fn live(device: &mut Device, work: Work, until: Option<u64>) -> Step<()> {
+    match until {
+        Some(until) if device.ledger.now.lsn == 0 => return device.open_and_fail(until),
+        Some(until) => device.disk.fail_after(until),
+        None => {}
     }
+    device.open()?;
     work(device)
 }
 

@@ -145,6 +145,16 @@ impl Content {
         }
     }
 
+    /// What a file system knows of a file is not lost with the pages that it fails to write.
+    fn keep_lengths(&mut self) {
+        for change in &self.pending {
+            if let Pending::Len(len) = change {
+                set_len(&mut self.durable, *len);
+            }
+        }
+        self.pending.retain(|change| matches!(change, Pending::Sectors { .. }));
+    }
+
     fn set_len(&mut self, len: u64) {
         let shorter = len < self.cache.len();
         set_len(&mut self.cache, len);
@@ -245,6 +255,7 @@ impl DiskFile for SimulatedFile {
         if !self.device.is_gone() {
             let mut random = self.device.with_random(fastrand::Rng::fork);
             let lossy = random.u8(0..4);
+            content.keep_lengths();
             content.settle(&mut || random.u8(0..4) >= lossy, &mut |count| count);
             content.stale = true;
         }
