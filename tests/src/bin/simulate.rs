@@ -1,4 +1,5 @@
-//! Runs the simulator: `simulate --seeds N [--from SEED] [--jobs N]`, or `simulate --seed S` for the
+//! Runs the simulator: `simulate --seeds N [--from SEED] [--jobs N] [--failures N]`,
+//! or `simulate --seed S` for the
 //! trace of one.
 
 use std::process::ExitCode;
@@ -8,19 +9,19 @@ use std::time::Instant;
 
 use tests::simulator;
 
-const USAGE: &str = "usage: simulate --seeds N [--from SEED] [--jobs N] | --seed SEED";
-
-/// Failures after which a hunt ends.
-const MAX_FAILURES: usize = 10;
+const USAGE: &str =
+    "usage: simulate --seeds N [--from SEED] [--jobs N] [--failures N] | --seed SEED";
 
 struct Hunt {
     seeds: u64,
     from: u64,
     jobs: u64,
+    /// How many seeds may fail before it ends.
+    failures: usize,
 }
 
 fn main() -> ExitCode {
-    let mut hunt = Hunt { seeds: 1000, from: 0, jobs: cores() };
+    let mut hunt = Hunt { seeds: 1000, from: 0, jobs: cores(), failures: 10 };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let Some(number) = words.next().and_then(|number| number.parse().ok()) else {
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
             "--seeds" => hunt.seeds = number,
             "--from" => hunt.from = number,
             "--jobs" => hunt.jobs = number,
+            "--failures" => hunt.failures = usize::try_from(number).unwrap_or(usize::MAX),
             "--seed" => return one(number),
             _ => {
                 eprintln!("{USAGE}");
@@ -63,7 +65,7 @@ fn run(hunt: &Hunt) -> ExitCode {
     std::thread::scope(|scope| {
         for _ in 0..hunt.jobs.max(1) {
             scope.spawn(|| {
-                while failures().len() < MAX_FAILURES {
+                while failures().len() < hunt.failures.max(1) {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= hunt.seeds {
                         return;
