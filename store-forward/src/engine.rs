@@ -26,7 +26,7 @@ use crate::tables::{Applied, Reader, Tables, Writer};
 
 pub use open::{OpenError, Options};
 #[cfg(feature = "simulation")]
-pub use view::StreamFacts;
+pub use view::{StateFacts, StreamFacts};
 
 /// Rows and messages that one record of the sweeper takes: bounds its transaction.
 const EXPIRE_AT_ONCE: u32 = 1000;

@@ -7,6 +7,9 @@ use crate::ids::{ConsumerId, Epoch, Lsn, NodeId, Sequence, StreamId};
 use crate::record::{ConsumerSpec, Loss, Topic};
 use crate::tables::{Cursor, Losses, Page, Row};
 
+/// A key as it stands: component, key, entity tag, value.
+pub type StateFacts = (String, String, u64, Vec<u8>);
+
 /// A stream as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamFacts {
@@ -62,11 +65,11 @@ impl Engine {
         self.reader().state(component, key, self.now_ms())
     }
 
-    /// Every key that is in the tables, expired ones too: component, key, entity tag, value.
+    /// Every key that is in the tables, expired ones too.
     ///
     /// # Errors
     /// When the tables can't be read.
-    pub fn all_state(&self) -> Result<Vec<(String, String, u64, Vec<u8>)>, Error> {
+    pub fn all_state(&self) -> Result<Vec<StateFacts>, Error> {
         self.reader().all_state()
     }
 

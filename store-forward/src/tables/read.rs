@@ -167,8 +167,8 @@ impl Reader {
 /// What only a simulation looks at.
 #[cfg(feature = "simulation")]
 impl Reader {
-    /// Every row of state: component, key, entity tag, value.
-    pub(crate) fn all_state(&self) -> Result<Vec<(String, String, u64, Vec<u8>)>, Error> {
+    /// Every row of state.
+    pub(crate) fn all_state(&self) -> Result<Vec<crate::engine::StateFacts>, Error> {
         let table = self.database.begin_read()?.open_table(schema::STATE)?;
         let rows = table.iter()?.map(|found| {
             let (key, row) = found?;

@@ -16,7 +16,7 @@ pub(crate) type Verdict = Result<(), String>;
 /// Whether the store holds what the model does, and nothing else.
 pub(crate) fn compare(engine: &Engine, model: &Model) -> Verdict {
     state(engine, model)?;
-    let streams = engine.stream_facts().map_err(unreadable)?;
+    let streams = engine.stream_facts().map_err(|error| unreadable(&error))?;
     same("streams", &streams.len(), &model.streams.len())?;
     for facts in &streams {
         let known = model.streams.get(&facts.id.0);
@@ -28,7 +28,7 @@ pub(crate) fn compare(engine: &Engine, model: &Model) -> Verdict {
 }
 
 fn state(engine: &Engine, model: &Model) -> Verdict {
-    let rows = engine.all_state().map_err(unreadable)?;
+    let rows = engine.all_state().map_err(|error| unreadable(&error))?;
     let found: BTreeMap<_, _> = rows
         .into_iter()
         .map(|(component, key, etag, value)| ((component, key), (etag, value)))
@@ -105,7 +105,7 @@ fn holds(whose: impl std::fmt::Display, what: &str, count: u64, limit: u64) -> V
 }
 
 fn consumers(engine: &Engine, model: &Model, streams: &[StreamFacts]) -> Verdict {
-    let found = engine.consumers().map_err(unreadable)?;
+    let found = engine.consumers().map_err(|error| unreadable(&error))?;
     let numbers: Vec<u32> = found.iter().map(|(id, _)| id.0).collect();
     same("consumers", &numbers, &model.consumers.keys().copied().collect())?;
     for (id, spec) in &found {
@@ -121,7 +121,7 @@ fn consumers(engine: &Engine, model: &Model, streams: &[StreamFacts]) -> Verdict
 fn cursor(engine: &Engine, model: &Model, id: ConsumerId, facts: &StreamFacts) -> Verdict {
     let reader = &model.consumers[&id.0];
     let StreamId(stream) = facts.id;
-    let cursor = engine.cursor(id, facts.id).map_err(unreadable)?;
+    let cursor = engine.cursor(id, facts.id).map_err(|error| unreadable(&error))?;
     for sequence in model.streams[&stream].kept.keys() {
         let place = (stream, *sequence);
         let has = reader.has.contains(&place);
@@ -163,6 +163,6 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) -> 
     Err(format!("{what}: {found:?} instead of {expected:?}"))
 }
 
-fn unreadable(error: Error) -> String {
+fn unreadable(error: &Error) -> String {
     format!("can't be read: {error}")
 }

@@ -168,7 +168,7 @@ impl Device {
 
     /// Opens the store and checks all of it.
     pub(crate) fn open(&mut self) -> Step<()> {
-        let (engine, found, introduction) = self.recover(Arc::clone(&self.disk))?;
+        let (engine, found, introduction) = self.recover(&self.disk)?;
         self.ledger.settle(found);
         if let Some(record) = introduction {
             self.ledger.push(record);
@@ -182,7 +182,7 @@ impl Device {
     /// Opens the store on a disk that is gone after so many changes. A look at what there is, on a
     /// copy, has shown what a whole recovery finds; one that was cut off must find the same again.
     pub(crate) fn open_and_fail(&mut self, after: u64) -> Step<()> {
-        let (copy, found, introduction) = self.recover(Arc::new(self.disk.fork()))?;
+        let (copy, found, introduction) = self.recover(&Arc::new(self.disk.fork()))?;
         drop(copy);
         self.ledger.settle(found);
         self.disk.fail_after(after);
@@ -229,8 +229,8 @@ impl Device {
         u64::try_from(self.limits.unclaimed_retention.as_millis()).expect("a retention is short")
     }
 
-    fn recover(&self, disk: Arc<SimulatedDisk>) -> Step<(Engine, Candidate, Option<Record>)> {
-        let engine = match self.try_open(Arc::clone(&disk)) {
+    fn recover(&self, disk: &Arc<SimulatedDisk>) -> Step<(Engine, Candidate, Option<Record>)> {
+        let engine = match self.try_open(Arc::clone(disk)) {
             Ok(engine) if engine.poisoned().is_none() => engine,
             Ok(_) | Err(_) if disk.has_failed() => return Err(Stop::Interrupted),
             // Another process took all the room: it opens once there is some.
