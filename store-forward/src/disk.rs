@@ -4,13 +4,16 @@ use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
 
-#[cfg(test)]
-pub(crate) mod crashing;
 mod memory;
 mod os;
+mod pages;
+#[cfg(any(test, feature = "simulation"))]
+mod simulated;
 
 pub use memory::MemoryDisk;
 pub use os::{DiskError, OsDisk};
+#[cfg(any(test, feature = "simulation"))]
+pub use simulated::{Cut, SimulatedDisk};
 
 /// One flat directory of files that nobody else writes to.
 pub trait Disk: Send + Sync + 'static {

@@ -6,6 +6,8 @@
 
 mod open;
 mod space;
+#[cfg(feature = "simulation")]
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,8 @@ use crate::record::{Op, Record, Timestamp};
 use crate::tables::{Applied, Reader, Tables, Writer};
 
 pub use open::{OpenError, Options};
+#[cfg(feature = "simulation")]
+pub use view::{StateFacts, StreamFacts};
 
 /// Rows and messages that one record of the sweeper takes: bounds its transaction.
 const EXPIRE_AT_ONCE: u32 = 1000;
@@ -202,7 +206,9 @@ impl Engine {
             txn.abort()?;
             return Ok(answers);
         }
-        self.make_durable(requests.iter().any(|request| request.durable))?;
+        // A message may be delivered once it is visible: its number must not be given again.
+        let publishes = answers.iter().flatten().any(|done| !done.published.is_empty());
+        self.make_durable(publishes || requests.iter().any(|request| request.durable))?;
         self.tables.commit(txn)?;
         self.unsaved_since.get_or_insert(at.up_ms);
         // What was written may be over its time before what the sweeper waits for.
@@ -335,6 +341,15 @@ impl Engine {
             tracing::error!(%cause, "store refuses writes until it is restarted");
         }
         Error::Poisoned { cause: self.poisoned.get_or_insert(cause).clone() }
+    }
+}
+
+/// What no checkpoint covers is left to the journal.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if self.unsaved_since.is_some() || self.poisoned.is_some() {
+            self.space.seal();
+        }
     }
 }
 

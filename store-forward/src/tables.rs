@@ -20,7 +20,7 @@ use crate::ids::{ConsumerId, Lsn, Sequence, StreamId};
 use crate::limits::Limits;
 use crate::record::{Op, Timestamp};
 
-pub(crate) use file::{Ballast, TablesFile};
+pub(crate) use file::{Ballast, TablesFile, finish};
 pub(crate) use index::Index;
 pub(crate) use read::{Page, Reader, StreamView};
 pub use rows::{Cursor, Losses, Row};

@@ -20,6 +20,8 @@ pub mod ledger;
 pub mod proxy;
 /// A stand-in for a disk that fails, and for a clock that jumps.
 pub mod shim;
+/// A device and its world, simulated.
+pub mod simulator;
 /// An MQTT client that collects what a broker sends.
 pub mod subscriber;
 

@@ -2,13 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::pages::Pages;
 use super::{Disk, DiskFile};
-
-/// Bytes of a page, the unit in which memory is taken: a page of zeros takes none until
-/// something else is written to it.
-const PAGE: usize = 4096;
 
 /// Files in memory. They are gone with it, and syncing does nothing.
 #[derive(Debug, Default)]
@@ -59,99 +56,43 @@ impl Disk for MemoryDisk {
 }
 
 #[derive(Debug, Default)]
-struct MemoryFile(RwLock<Content>);
+struct MemoryFile(RwLock<Pages>);
 
-#[derive(Debug, Default)]
-struct Content {
-    len: u64,
-    /// An absent page is zeros.
-    pages: Vec<Option<Box<[u8; PAGE]>>>,
+impl MemoryFile {
+    fn pages(&self) -> RwLockReadGuard<'_, Pages> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pages_mut(&self) -> RwLockWriteGuard<'_, Pages> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl DiskFile for MemoryFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.read().unwrap_or_else(PoisonError::into_inner).len)
+        Ok(self.pages().len())
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let content = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if end(offset, out.len())? > content.len {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let mut done = 0;
-        while done < out.len() {
-            let (page, within) = place(offset + done as u64)?;
-            let piece = (PAGE - within).min(out.len() - done);
-            match content.pages.get(page).and_then(Option::as_ref) {
-                Some(bytes) => {
-                    out[done..done + piece].copy_from_slice(&bytes[within..within + piece]);
-                }
-                None => out[done..done + piece].fill(0),
-            }
-            done += piece;
-        }
-        Ok(())
+        self.pages().read(offset, out)
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut content = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        content.len = content.len.max(end(offset, data.len())?);
-        let mut done = 0;
-        while done < data.len() {
-            let (page, within) = place(offset + done as u64)?;
-            let piece = &data[done..data.len().min(done + PAGE - within)];
-            content.write_page(page, within, piece);
-            done += piece.len();
-        }
-        Ok(())
+        self.pages_mut().write(offset, data)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut content = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if len < content.len {
-            let (page, within) = place(len)?;
-            content.pages.truncate(page + 1);
-            if let Some(Some(bytes)) = content.pages.get_mut(page) {
-                bytes[within..].fill(0);
-            }
-        }
-        content.len = len;
-        Ok(())
+        self.pages_mut().set_len(len)
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        let mut content = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        content.len = content.len.max(offset.saturating_add(len));
+        self.pages_mut().extend(offset.saturating_add(len));
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }
-}
-
-impl Content {
-    fn write_page(&mut self, page: usize, within: usize, piece: &[u8]) {
-        let absent = self.pages.get(page).is_none_or(Option::is_none);
-        if absent && piece.iter().all(|byte| *byte == 0) {
-            return;
-        }
-        if self.pages.len() <= page {
-            self.pages.resize_with(page + 1, || None);
-        }
-        let bytes = self.pages[page].get_or_insert_with(|| Box::new([0; PAGE]));
-        bytes[within..within + piece.len()].copy_from_slice(piece);
-    }
-}
-
-/// The page that an offset lies in, and where in it.
-fn place(offset: u64) -> io::Result<(usize, usize)> {
-    let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
-    Ok((offset / PAGE, offset % PAGE))
-}
-
-fn end(offset: u64, len: usize) -> io::Result<u64> {
-    offset.checked_add(len as u64).ok_or_else(|| io::ErrorKind::FileTooLarge.into())
 }
 
 #[cfg(test)]
@@ -185,14 +126,6 @@ mod tests {
         file.read_at(0, &mut bytes).unwrap();
         assert!(bytes[..4100].iter().all(|byte| *byte == 7));
         assert!(bytes[4100..].iter().all(|byte| *byte == 0));
-    }
-
-    #[test]
-    fn zeros_take_no_memory() {
-        let file = MemoryFile::default();
-        file.allocate(0, 1 << 40).unwrap();
-        file.write_at(1 << 30, &[0; 100_000]).unwrap();
-        assert!(file.0.read().unwrap().pages.is_empty());
     }
 
     #[test]

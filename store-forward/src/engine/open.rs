@@ -81,6 +81,7 @@ impl Engine {
         let (space, file) = Space::open(&*disk, limits.reserve_bytes)
             .map_err(|source| OpenError::Io { file: "tables", source })?;
         let mut tables = Tables::open(file, limits.cache_bytes)?;
+        crate::tables::finish(&*disk).map_err(|source| OpenError::Io { file: "tables", source })?;
         let applied = tables.index.meta.applied;
         let mut last = tables.index.meta.last;
         let (journal, recovery) = if volatile {

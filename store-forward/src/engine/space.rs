@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::Engine;
 use crate::disk::Disk;
@@ -13,6 +13,7 @@ use crate::tables::{Ballast, TablesFile};
 /// The tables' file and the space held back for it.
 pub(super) struct Space {
     tables_len: Arc<AtomicU64>,
+    tables_seal: Arc<AtomicBool>,
     ballast: Arc<Ballast>,
     reserve: u64,
 }
@@ -21,7 +22,13 @@ impl Space {
     pub(super) fn open(disk: &dyn Disk, reserve: u64) -> io::Result<(Self, TablesFile)> {
         let ballast = Ballast::open(disk, reserve)?;
         let tables = TablesFile::open(disk, ballast.clone())?;
-        Ok((Self { tables_len: tables.watch_len(), ballast, reserve }, tables))
+        let (tables_len, tables_seal) = (tables.watch_len(), tables.seal());
+        Ok((Self { tables_len, tables_seal, ballast, reserve }, tables))
+    }
+
+    /// The tables' file stays as it is from now on.
+    pub(super) fn seal(&self) {
+        self.tables_seal.store(true, Ordering::Release);
     }
 
     pub(super) fn tables_bytes(&self) -> u64 {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::clock::{ManualClock, Reading};
 use crate::disk::MemoryDisk;
+use crate::limits::{Overflow, StreamLimits};
 use crate::record::{Condition, ConsumerKind, ConsumerSpec, Filter, NewMessage, Topic};
 
 fn engine<D: Disk>(disk: &Arc<D>, clock: &ManualClock) -> Engine {
@@ -15,7 +16,7 @@ fn engine<D: Disk>(disk: &Arc<D>, clock: &ManualClock) -> Engine {
 }
 
 fn try_engine<D: Disk>(disk: &Arc<D>, clock: &ManualClock) -> Result<Engine, OpenError> {
-    let limits = Limits { reserve_bytes: 0, segment_bytes: 64 << 10, ..Limits::default() };
+    let limits = Limits { reserve_bytes: 1 << 20, segment_bytes: 64 << 10, ..Limits::default() };
     let options = Options { node: None, limits, volatile: false };
     let disk: Arc<dyn Disk> = disk.clone();
     Engine::open(options, disk, Arc::new(clock.clone()))
@@ -46,7 +47,7 @@ fn without_a_checkpoint_the_journal_alone_brings_everything_back() {
         one(&mut first, vec![set(&n.to_string(), None), publish()]).unwrap();
     }
     let bytes = first.index().meta.state_bytes;
-    std::mem::forget(first);
+    drop(first);
     let second = engine(&disk, &clock);
     assert_eq!(second.recovery().replayed, 200);
     assert_eq!(second.index().meta.state_bytes, bytes);
@@ -165,4 +166,76 @@ fn a_message_stays_until_every_consumer_has_it() {
     one(&mut engine, ack(a, 3, 3)).unwrap();
     one(&mut engine, vec![Op::Unregister { name: "b".into() }]).unwrap();
     assert_eq!(kept(&engine), 0);
+}
+
+#[test]
+fn a_message_that_everyone_has_goes_with_the_expired_one_before_it() {
+    let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
+    let mut engine = engine(&disk, &clock);
+    let consumer = register(&mut engine, "a", None);
+    let short = NewMessage { ttl_ms: Some(1000), ..NewMessage::default() };
+    let topic = Topic::new("pubsub", "t");
+    let short = Op::Publish { topic, message: short };
+    let stream = one(&mut engine, vec![short, publish()]).unwrap().published[0].stream;
+    let ranges = vec![(Sequence(2), Sequence(2))];
+    one(&mut engine, vec![Op::Ack { consumer, stream, ranges }]).unwrap();
+    clock.advance(Duration::from_secs(5));
+    engine.maintain();
+    assert_eq!(engine.index().streams[&stream].row.messages, 0);
+}
+
+#[test]
+fn a_message_that_everyone_has_goes_with_the_dropped_one_before_it() {
+    let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
+    let mut engine = engine(&disk, &clock);
+    let limits =
+        StreamLimits { max_messages: 2, overflow: Overflow::DropOldest, ..StreamLimits::default() };
+    let component = "pubsub".to_owned();
+    one(&mut engine, vec![Op::Configure { component, limits }]).unwrap();
+    let consumer = register(&mut engine, "a", None);
+    let stream = one(&mut engine, vec![publish(), publish()]).unwrap().published[0].stream;
+    let ranges = vec![(Sequence(2), Sequence(2))];
+    one(&mut engine, vec![Op::Ack { consumer, stream, ranges }]).unwrap();
+    one(&mut engine, vec![publish()]).unwrap();
+    assert_eq!(engine.index().streams[&stream].row.messages, 1);
+}
+
+#[test]
+fn a_number_of_a_forgotten_consumer_is_never_given_again() {
+    let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
+    let mut first = engine(&disk, &clock);
+    let gone = register(&mut first, "a", None);
+    one(&mut first, vec![Op::Unregister { name: "a".into() }]).unwrap();
+    assert!(register(&mut first, "b", None) > gone);
+    one(&mut first, vec![Op::Unregister { name: "b".into() }]).unwrap();
+    first.checkpoint();
+    drop(first);
+    assert!(register(&mut engine(&disk, &clock), "c", None).0 > gone.0 + 1);
+}
+
+#[test]
+fn dead_letters_keep_to_the_limits_of_their_topic() {
+    let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
+    let mut engine = engine(&disk, &clock);
+    let limits = StreamLimits { max_messages: 1, ..StreamLimits::default() };
+    let component = "letters".to_owned();
+    one(&mut engine, vec![Op::Configure { component, limits }]).unwrap();
+    let consumer = register(&mut engine, "a", Some(Topic::new("letters", "l")));
+    let stream = one(&mut engine, vec![publish(), publish()]).unwrap().published[0].stream;
+    for sequence in [1, 2].map(Sequence) {
+        let reason = "no".to_owned();
+        one(&mut engine, vec![Op::Reject { consumer, stream, sequence, reason }]).unwrap();
+    }
+    let letters = &engine.index().streams[&StreamId(2)].row;
+    assert_eq!((letters.messages, letters.losses.overflowed), (1, 1));
+}
+
+fn register(engine: &mut Engine, name: &str, dead_letter: Option<Topic>) -> ConsumerId {
+    let spec = ConsumerSpec {
+        name: name.into(),
+        kind: ConsumerKind::App,
+        filters: vec![Filter { component: "pubsub".into(), topic: "#".into() }],
+        dead_letter,
+    };
+    one(engine, vec![Op::Register(spec)]).unwrap().registered.unwrap()
 }

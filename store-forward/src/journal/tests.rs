@@ -1,7 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use crate::disk::crashing::CrashingDisk;
-use crate::disk::{DiskFile, MemoryDisk};
+use crate::disk::{DiskFile, MemoryDisk, SimulatedDisk};
 
 use super::*;
 
@@ -123,7 +122,7 @@ fn a_frame_torn_at_any_byte_costs_no_synced_frame() {
 
 #[test]
 fn unsynced_frames_of_an_older_life_never_come_back() {
-    let disk = Arc::new(CrashingDisk::default());
+    let disk = Arc::new(SimulatedDisk::new(0));
     let (mut journal, ..) = open(&disk, 0);
     write(&mut journal, 2, 488);
     for payload in [b'a', b'b', b'c'] {
@@ -132,7 +131,7 @@ fn unsynced_frames_of_an_older_life_never_come_back() {
     }
     // Each frame is a sector; the mark after it lies in the next one.
     let mut sectors = [true, false, false, false, true, false].into_iter();
-    disk.crash(|| sectors.next().unwrap());
+    disk.cut_where(|| sectors.next().unwrap());
     let (mut journal, recovery, replayed) = open(&disk, 0);
     assert_eq!(numbers(&replayed), [1, 2, 3]);
     assert_eq!(recovery.torn_tail.map(|torn| torn.offset), Some(HEADER + 3 * 512));
@@ -148,7 +147,7 @@ fn unsynced_frames_of_an_older_life_never_come_back() {
 
 #[test]
 fn a_stale_frame_with_the_next_number_is_told_by_its_generation() {
-    let disk = Arc::new(CrashingDisk::default());
+    let disk = Arc::new(SimulatedDisk::new(0));
     let two_frames = |payload: u8, survivors: &[usize]| {
         let (mut journal, ..) = open(&disk, 0);
         journal.append(&[payload; 488]).unwrap();
@@ -156,7 +155,7 @@ fn a_stale_frame_with_the_next_number_is_told_by_its_generation() {
         journal.flush().unwrap();
         // Eight sectors of zeros are written ahead, then two frames of a sector, then the mark.
         let mut sectors = 0..;
-        disk.crash(|| survivors.contains(&sectors.next().unwrap()));
+        disk.cut_where(|| survivors.contains(&sectors.next().unwrap()));
     };
     two_frames(b'a', &[9]);
     two_frames(b'b', &[8]);
@@ -167,13 +166,13 @@ fn a_stale_frame_with_the_next_number_is_told_by_its_generation() {
 
 #[test]
 fn frames_that_were_replayed_are_durable_though_they_had_not_been_synced() {
-    let disk = Arc::new(CrashingDisk::default());
+    let disk = Arc::new(SimulatedDisk::new(0));
     let (mut journal, ..) = open(&disk, 0);
     journal.append(b"flushed").unwrap();
     journal.flush().unwrap();
     drop(journal);
     assert_eq!(numbers(&open(&disk, 0).2), [1]);
-    disk.crash(|| false);
+    disk.cut_where(|| false);
     assert_eq!(numbers(&open(&disk, 0).2), [1]);
 }
 
@@ -386,7 +385,7 @@ fn what_a_replay_refuses_is_named() {
 
 #[test]
 fn a_failed_sync_is_final() {
-    let disk = Arc::new(CrashingDisk::default());
+    let disk = Arc::new(SimulatedDisk::new(0));
     let (mut journal, ..) = open(&disk, 0);
     write(&mut journal, 1, 40);
     journal.append(b"lost").unwrap();
@@ -403,11 +402,11 @@ fn a_failed_sync_is_final() {
 
 #[test]
 fn a_full_disk_refuses_a_batch_whole_and_is_survived() {
-    let disk = Arc::new(CrashingDisk::default());
+    let disk = Arc::new(SimulatedDisk::new(0));
     let (mut journal, ..) = open(&disk, 0);
     write(&mut journal, 2, QUARTER);
     journal.reserve().unwrap();
-    disk.set_full(true);
+    disk.set_capacity(disk.used());
     for _ in 0..9 {
         journal.append(&[1; QUARTER]).unwrap();
     }
@@ -420,13 +419,13 @@ fn a_full_disk_refuses_a_batch_whole_and_is_survived() {
     assert!(matches!(journal.reserve(), Err(JournalError::DiskFull { .. })));
     journal.checkpointed(Lsn(4)).unwrap();
     journal.reserve().unwrap();
-    disk.set_full(false);
+    disk.set_capacity(u64::MAX);
     assert_eq!(numbers(&open(&disk, 0).2).last(), Some(&5));
 }
 
 #[test]
 fn a_journal_that_nothing_is_written_to_changes_nothing() {
-    let disk = Arc::new(CrashingDisk::default());
+    let disk = Arc::new(SimulatedDisk::new(0));
     write(&mut open(&disk, 0).0, 2, 40);
     let changes = disk.changes();
     let (mut journal, ..) = open(&disk, 2);

@@ -50,7 +50,7 @@ fn apply_op(
         }
         Op::Delete { component, key, .. } => delete(index, writer, component, key)?,
         Op::Publish { topic, message } => {
-            applied.published.push(publish(index, writer, at, topic, message)?);
+            applied.published.push(publish(index, writer, at, topic, message, Origin::Checked)?);
         }
         Op::Register(spec) => applied.registered = Some(register(index, writer, spec)?),
         Op::Unregister { name } => unregister(index, writer, name)?,
@@ -120,15 +120,25 @@ fn forget_state(
     Ok(())
 }
 
-pub(super) fn publish(
+/// Where a message comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A producer: that there is room was checked before it was written.
+    Checked,
+    /// Another stream, whatever room there is.
+    DeadLetter,
+}
+
+fn publish(
     index: &mut Index,
     writer: &mut Writer<'_>,
     at: Timestamp,
     topic: &Topic,
     message: &NewMessage,
+    origin: Origin,
 ) -> Result<(StreamId, Sequence), Error> {
     let id = index.stream_of(topic).unwrap_or_else(|| index.add_stream(topic.clone()));
-    let keep = overflow::make_room(index, writer, id, message)?;
+    let keep = overflow::make_room(index, writer, id, message, origin)?;
     let born_ms = index.device_ms(at.up_ms);
     let expires_ms = message.ttl_ms.map_or(0, |ttl| born_ms.saturating_add(ttl));
     let Some(stream) = index.stream_mut(id) else { return Err(no_stream(id)) };
@@ -217,21 +227,36 @@ pub(super) fn release(
     Ok(())
 }
 
+/// Deletes what every consumer has, after overflow took what was before it.
+pub(super) fn release_beyond(
+    index: &mut Index,
+    writer: &mut Writer<'_>,
+    id: StreamId,
+) -> Result<(), Error> {
+    if index.all_have_beyond(id) { release(index, writer, id) } else { Ok(()) }
+}
+
 /// What expiry or overflow took need not be waited for: moves the stream's start, and every cursor
 /// with it, to the first message that is kept. Says whether a cursor moved.
 fn skip_hole(index: &mut Index, writer: &mut Writer<'_>, id: StreamId) -> Result<bool, Error> {
     let Some(row) = index.streams.get(&id).map(|stream| &stream.row) else { return Ok(false) };
-    if row.messages == row.next.0 - row.first.0 {
-        return Ok(false);
-    }
     let (next, from) = (row.next, row.first);
-    let first = writer.first_message(id, from)?.map_or(next, |(sequence, _)| sequence);
-    let Some(stream) = index.stream_mut(id) else { return Ok(false) };
-    stream.row.first = first;
-    let consumers = stream.consumers.clone();
+    let first = if row.messages == next.0 - from.0 {
+        from
+    } else {
+        writer.first_message(id, from)?.map_or(next, |(sequence, _)| sequence)
+    };
+    if first != from
+        && let Some(stream) = index.stream_mut(id)
+    {
+        stream.row.first = first;
+    }
+    let consumers = index.streams.get(&id).map(|stream| stream.consumers.clone());
     let mut moved = false;
-    for consumer in consumers {
-        moved |= index.cursor_mut(consumer, id).acknowledge(Sequence(1), first.previous());
+    for consumer in consumers.unwrap_or_default() {
+        if index.done(consumer, id) < first.previous() {
+            moved |= index.cursor_mut(consumer, id).acknowledge(Sequence(1), first.previous());
+        }
     }
     Ok(moved)
 }
@@ -331,7 +356,7 @@ pub(super) fn dead_letter(
     let mut message = NewMessage { ttl_ms: None, ..row.body };
     let from = &stream.row.topic.name;
     mark_dead_letter(&mut message.attributes, reason, from, (id, sequence), row.at);
-    publish(index, writer, at, topic, &message)
+    publish(index, writer, at, topic, &message, Origin::DeadLetter)
 }
 
 fn no_stream(id: StreamId) -> Error {

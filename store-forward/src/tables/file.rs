@@ -10,6 +10,8 @@ use crate::disk::{Disk, DiskFile};
 
 /// The tables' file.
 pub(crate) const TABLES: &str = "tables.redb";
+/// Its name until it is whole: redb refuses a file whose creation was cut short.
+const UNFINISHED: &str = "tables.new";
 /// Blocks held back: redb can't go on after a failed write, so a write that finds the disk full
 /// gets these.
 const BALLAST: &str = "reserve";
@@ -65,15 +67,45 @@ pub(crate) struct TablesFile {
     /// Kept here: it is asked for at each commit.
     len: Arc<AtomicU64>,
     ballast: Arc<Ballast>,
+    sealed: Arc<AtomicBool>,
+}
+
+/// Gives new tables their name, once they are whole and durable.
+pub(crate) fn finish(disk: &dyn Disk) -> io::Result<()> {
+    if disk.list()?.iter().any(|name| name == UNFINISHED) {
+        disk.rename(UNFINISHED, TABLES)?;
+        disk.sync_dir()?;
+    }
+    Ok(())
 }
 
 impl TablesFile {
-    /// Opens or creates the tables' file.
+    /// Opens the tables' file, or begins a new one that [`finish`] names.
     pub(crate) fn open(disk: &dyn Disk, ballast: Arc<Ballast>) -> io::Result<Self> {
-        let file = disk.open(TABLES)?;
+        let names = disk.list()?;
+        if names.iter().any(|name| name == UNFINISHED) {
+            // It never had the name under which it is used, so there is nothing in it.
+            disk.remove(UNFINISHED)?;
+        }
+        let begun = names.iter().any(|name| name == TABLES) && disk.open(TABLES)?.len()? > 0;
+        let file = disk.open(if begun { TABLES } else { UNFINISHED })?;
         disk.sync_dir()?;
         let len = Arc::new(AtomicU64::new(file.len()?));
-        Ok(Self { file, len, ballast })
+        Ok(Self { file, len, ballast, sealed: Arc::default() })
+    }
+
+    /// What ends all writing once it is set: redb would otherwise save, when it is dropped, commits
+    /// that the journal has and the tables' own `applied` doesn't count, and they would be replayed
+    /// on top of themselves.
+    pub(crate) fn seal(&self) -> Arc<AtomicBool> {
+        self.sealed.clone()
+    }
+
+    fn usable(&self) -> io::Result<()> {
+        match self.sealed.load(Ordering::Acquire) {
+            true => Err(io::Error::other("the store is closed")),
+            false => Ok(()),
+        }
     }
 
     /// The file's length, as it changes.
@@ -103,16 +135,19 @@ impl StorageBackend for TablesFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.usable()?;
         self.with_ballast(|| self.file.set_len(len))?;
         self.len.store(len, Ordering::Relaxed);
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.usable()?;
         self.file.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.usable()?;
         self.with_ballast(|| self.file.write_at(offset, data))?;
         self.len.fetch_max(offset + data.len() as u64, Ordering::Relaxed);
         Ok(())

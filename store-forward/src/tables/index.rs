@@ -11,6 +11,9 @@ use crate::ids::{ConsumerId, Sequence, StreamId};
 use crate::limits::StreamLimits;
 use crate::record::{ConsumerKind, ConsumerSpec, Topic};
 
+/// The cursor of nobody, whose `done` is the highest number of a consumer that was forgotten.
+const FORGOTTEN: (ConsumerId, StreamId) = (ConsumerId(0), StreamId(0));
+
 /// A stream, and who reads it.
 #[derive(Clone, Debug)]
 pub(crate) struct Stream {
@@ -137,13 +140,21 @@ impl Index {
         self.consumers.remove(&id);
         self.cursors.retain(|(consumer, _), _| *consumer != id);
         self.dirty_cursors.retain(|(consumer, _)| *consumer != id);
+        let (nobody, nothing) = FORGOTTEN;
+        let forgotten = self.cursor_mut(nobody, nothing);
+        forgotten.done = forgotten.done.max(Sequence(u64::from(id.0)));
         for stream in self.streams.values_mut() {
             stream.consumers.retain(|other| *other != id);
         }
     }
 
+    /// A number that no consumer had before: acknowledgements of one that was forgotten may be on
+    /// their way.
     pub(super) fn new_consumer(&self) -> ConsumerId {
-        self.consumers.last_key_value().map_or(ConsumerId(1), |(id, _)| ConsumerId(id.0 + 1))
+        let (nobody, nothing) = FORGOTTEN;
+        let forgotten = u32::try_from(self.done(nobody, nothing).0).unwrap_or(u32::MAX);
+        let last = self.consumers.last_key_value().map_or(0, |(id, _)| id.0);
+        ConsumerId(last.max(forgotten).saturating_add(1))
     }
 
     /// The streams that a consumer reads.
@@ -198,6 +209,15 @@ impl Index {
     pub(super) fn done_by_all(&self, stream: StreamId) -> Option<Sequence> {
         let consumers = &self.streams.get(&stream)?.consumers;
         consumers.iter().map(|consumer| self.done(*consumer, stream)).min()
+    }
+
+    /// Whether every consumer has something beyond what it has in a row.
+    pub(super) fn all_have_beyond(&self, stream: StreamId) -> bool {
+        let Some(consumers) = self.streams.get(&stream).map(|stream| &stream.consumers) else {
+            return false;
+        };
+        let beyond = |id| self.cursors.get(&(id, stream)).is_some_and(|c| !c.ranges.is_empty());
+        !consumers.is_empty() && consumers.iter().all(|id| beyond(*id))
     }
 
     /// Whether an uplink reads the stream: then its gaps are kept until it has passed them.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::apply::lose;
+use super::apply::{Origin, lose, release_beyond};
 use super::index::Index;
 use super::schema::Writer;
 use crate::error::Error;
@@ -64,11 +64,12 @@ pub(super) fn make_room(
     writer: &mut Writer<'_>,
     stream: StreamId,
     message: &NewMessage,
+    origin: Origin,
 ) -> Result<bool, Error> {
     while let Some((bounds, whole_component)) = exceeded(index, stream, message) {
         let kept = match bounds.overflow {
-            // Was checked before it was written; the record stands.
-            Overflow::Reject => return Ok(true),
+            // A producer's was checked before it was written; a dead letter has nobody to refuse.
+            Overflow::Reject => return Ok(origin == Origin::Checked),
             Overflow::DropNew => return Ok(false),
             Overflow::DropOldest => {
                 let from = if whole_component { largest(index, stream) } else { stream };
@@ -133,6 +134,7 @@ fn drop_oldest(index: &mut Index, writer: &mut Writer<'_>, id: StreamId) -> Resu
     let Some(first) = index.streams.get(&id).map(|s| s.row.first) else { return Ok(false) };
     let Some((sequence, _)) = writer.first_message(id, first)? else { return Ok(false) };
     lose(index, writer, id, sequence, Loss::Overflow)?;
+    release_beyond(index, writer, id)?;
     Ok(true)
 }
 
@@ -152,6 +154,7 @@ fn drop_lowest(
         if usize::from(row.body.priority.min(7)) == lowest {
             remember(index, id, lowest, sequence);
             lose(index, writer, id, sequence, Loss::Overflow)?;
+            release_beyond(index, writer, id)?;
             return Ok(true);
         }
         from = sequence.next();

@@ -163,3 +163,32 @@ impl Reader {
         Ok(span.saturating_sub(beyond).min(view.messages))
     }
 }
+
+/// What only a simulation looks at.
+#[cfg(feature = "simulation")]
+impl Reader {
+    /// Every row of state.
+    pub(crate) fn all_state(&self) -> Result<Vec<crate::engine::StateFacts>, Error> {
+        let table = self.database.begin_read()?.open_table(schema::STATE)?;
+        let rows = table.iter()?.map(|found| {
+            let (key, row) = found?;
+            let ((component, key), row) = (key.value(), state_row(row.value())?);
+            Ok((component.to_owned(), key.to_owned(), row.etag, row.value.to_vec()))
+        });
+        rows.collect()
+    }
+
+    /// What is missing in a stream and why: inclusive ranges.
+    pub(crate) fn gaps(
+        &self,
+        stream: StreamId,
+    ) -> Result<Vec<(Sequence, Sequence, crate::record::Loss)>, Error> {
+        let table = self.database.begin_read()?.open_table(schema::GAPS)?;
+        let rows = table.range((stream.0, 0)..=(stream.0, u64::MAX))?.map(|found| {
+            let (key, row) = found?;
+            let (last, loss) = decode("a gap", row.value())?;
+            Ok((Sequence(key.value().1), last, loss))
+        });
+        rows.collect()
+    }
+}

@@ -1,7 +1,7 @@
 //! The disk fails or the power goes: what was acknowledged is there, what was refused is not.
 
 use super::*;
-use crate::disk::crashing::CrashingDisk;
+use crate::disk::{Cut, SimulatedDisk};
 
 /// What a workload was told.
 #[derive(Default)]
@@ -41,7 +41,7 @@ fn holds(engine: &Engine, told: &Told) -> Result<(), String> {
 #[test]
 fn a_power_cut_at_any_write_or_sync_loses_nothing_that_was_acknowledged() {
     let changes = {
-        let (disk, clock) = (Arc::new(CrashingDisk::default()), clock());
+        let (disk, clock) = (Arc::new(SimulatedDisk::new(0)), clock());
         let mut engine = engine(&disk, &clock);
         let before = disk.changes();
         work(&mut engine, &mut Told::default());
@@ -51,13 +51,13 @@ fn a_power_cut_at_any_write_or_sync_loses_nothing_that_was_acknowledged() {
     for at in 0..changes {
         for seed in 0..4 {
             let mut random = fastrand::Rng::with_seed(seed);
-            let (disk, clock) = (Arc::new(CrashingDisk::default()), clock());
+            let (disk, clock) = (Arc::new(SimulatedDisk::new(0)), clock());
             let mut first = engine(&disk, &clock);
             disk.fail_after(at);
             let mut told = Told::default();
             work(&mut first, &mut told);
             drop(first);
-            disk.crash(|| random.bool());
+            disk.cut_where(|| random.bool());
             disk.mend();
             let second = engine(&disk, &clock);
             if let Err(lost) = holds(&second, &told) {
@@ -68,8 +68,41 @@ fn a_power_cut_at_any_write_or_sync_loses_nothing_that_was_acknowledged() {
 }
 
 #[test]
+fn a_power_cut_while_the_store_is_created_leaves_one_that_can_be() {
+    let created = {
+        let (disk, clock) = (Arc::new(SimulatedDisk::new(0)), clock());
+        drop(engine(&disk, &clock));
+        disk.changes()
+    };
+    for at in 0..created {
+        for seed in 0..8 {
+            let (disk, clock) = (Arc::new(SimulatedDisk::new(seed)), clock());
+            disk.fail_after(at);
+            drop(try_engine(&disk, &clock));
+            disk.cut(Cut::Mixed);
+            engine(&disk, &clock);
+        }
+    }
+}
+
+#[test]
+fn a_dead_letter_that_can_be_seen_outlives_a_power_cut() {
+    let (disk, clock) = (Arc::new(SimulatedDisk::new(0)), clock());
+    let mut first = engine(&disk, &clock);
+    let consumer = register(&mut first, "c", Some(Topic::new("pubsub", "letters")));
+    let stream = one(&mut first, vec![publish()]).unwrap().published[0].stream;
+    let reject = Op::Reject { consumer, stream, sequence: Sequence(1), reason: "no".into() };
+    first.commit(&[Request { ops: vec![reject], durable: false }]).remove(0).unwrap();
+    disk.fail_after(0);
+    drop(first);
+    disk.cut(Cut::DropAll);
+    let second = engine(&disk, &clock);
+    assert_eq!(second.index().streams[&StreamId(2)].row.next, Sequence(2));
+}
+
+#[test]
 fn after_a_failed_write_nothing_is_taken_until_a_restart_and_reading_goes_on() {
-    let (disk, clock) = (Arc::new(CrashingDisk::default()), clock());
+    let (disk, clock) = (Arc::new(SimulatedDisk::new(0)), clock());
     let mut first = engine(&disk, &clock);
     one(&mut first, vec![set("before", None)]).unwrap();
     disk.fail_after(0);
@@ -85,7 +118,7 @@ fn after_a_failed_write_nothing_is_taken_until_a_restart_and_reading_goes_on() {
 
 #[test]
 fn a_full_disk_refuses_what_needs_room_and_takes_what_gives_some_back() {
-    let (disk, clock) = (Arc::new(CrashingDisk::default()), clock());
+    let (disk, clock) = (Arc::new(SimulatedDisk::new(0)), clock());
     let mut first = engine(&disk, &clock);
     let spec = ConsumerSpec {
         name: "c".into(),
@@ -94,7 +127,7 @@ fn a_full_disk_refuses_what_needs_room_and_takes_what_gives_some_back() {
         dead_letter: None,
     };
     let mut taken = 0;
-    disk.set_full(true);
+    disk.set_capacity(disk.used());
     let refused = loop {
         match one(&mut first, vec![publish(), set(&taken.to_string(), None)]) {
             Ok(_) => taken += 1,
@@ -110,6 +143,6 @@ fn a_full_disk_refuses_what_needs_room_and_takes_what_gives_some_back() {
     let ranges = vec![(Sequence(1), Sequence(taken))];
     one(&mut second, vec![Op::Ack { consumer, stream, ranges }]).unwrap();
     assert_eq!(second.index().live_bytes(), second.index().meta.state_bytes);
-    disk.set_full(false);
+    disk.set_capacity(u64::MAX);
     one(&mut second, vec![publish()]).unwrap();
 }

@@ -16,7 +16,7 @@ enum Step {
     /// The power goes; each sector survives by a coin that starts from this seed.
     Crash(u64),
     /// The disk fails after so many more changes.
-    Fail(usize),
+    Fail(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -29,13 +29,13 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..=100_usize).prop_map(Step::Checkpoint),
         1 => Just(Step::Reopen),
         2 => any::<u64>().prop_map(Step::Crash),
-        1 => (0..12_usize).prop_map(Step::Fail),
+        1 => (0..12_u64).prop_map(Step::Fail),
     ]
 }
 
 /// What must be true: everything synced is there, nothing that was never appended is.
 struct Model {
-    disk: Arc<CrashingDisk>,
+    disk: Arc<SimulatedDisk>,
     journal: Option<Journal>,
     records: Vec<Vec<u8>>,
     written: usize,
@@ -46,7 +46,7 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
-        let disk = Arc::new(CrashingDisk::default());
+        let disk = Arc::new(SimulatedDisk::new(0));
         let journal = Some(open(&disk, 0).0);
         Self { disk, journal, records: vec![], written: 0, synced: 0, applied: 0, drawn: 0 }
     }
@@ -103,7 +103,7 @@ impl Model {
         self.journal = None;
         self.disk.mend();
         let mut coin = fastrand::Rng::with_seed(seed);
-        self.disk.crash(|| coin.bool());
+        self.disk.cut_where(|| coin.bool());
         self.reopen(self.synced).unwrap();
     }
 

@@ -1,0 +1,255 @@
+//! The way out: a consumer's dispatcher between the store and a far side that can't be relied on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use store_forward::consumer::dispatch::{Batch, Dispatcher};
+use store_forward::consumer::{Message, Outcome, Policy};
+use store_forward::engine::Engine;
+use store_forward::ids::{ConsumerId, Sequence, StreamId};
+use store_forward::record::Op;
+
+use super::check::Verdict;
+use super::model::Model;
+
+type Place = (u32, u64);
+
+/// One incarnation of a consumer: it lives no longer than its process.
+pub(crate) struct Courier {
+    pub(crate) id: u32,
+    policy: Policy,
+    dispatcher: Dispatcher,
+    news: BTreeSet<u32>,
+    /// Handed over, oldest first.
+    flights: Vec<(u32, Vec<Message>)>,
+    /// Handed over since the link was last broken, and without an outcome.
+    flying: BTreeSet<Place>,
+    /// Done with, as this incarnation knows.
+    settled: BTreeSet<Place>,
+    /// Acknowledged or refused for good by the far side.
+    answered: BTreeSet<Place>,
+}
+
+/// How the far side takes what it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// It acknowledges everything.
+    Good,
+    /// It acknowledges most, refuses some.
+    Bad,
+    /// The link ends, with everything that is on it.
+    Gone,
+}
+
+impl Courier {
+    /// Starts where the store says.
+    pub(crate) fn new(id: u32, policy: Policy, engine: &Engine) -> Self {
+        let news = engine.backlog_of(ConsumerId(id)).into_iter().map(|stream| stream.0);
+        Self {
+            id,
+            dispatcher: Dispatcher::new(ConsumerId(id), policy.clone()),
+            policy,
+            news: news.collect(),
+            flights: Vec::new(),
+            flying: BTreeSet::new(),
+            settled: BTreeSet::new(),
+            answered: BTreeSet::new(),
+        }
+    }
+
+    /// A stream has grown.
+    pub(crate) fn tell(&mut self, stream: u32) {
+        self.news.insert(stream);
+    }
+
+    /// Reads and hands over what may be sent now; says what it was.
+    pub(crate) fn hand_over(
+        &mut self,
+        engine: &Engine,
+        model: &Model,
+        now: Duration,
+        most: usize,
+    ) -> Result<Vec<(Place, Message)>, String> {
+        self.follow(engine, model)?;
+        let mut sent = Vec::new();
+        for _ in 0..most {
+            self.read(engine, now)?;
+            let Some(Batch { stream, messages }) = self.dispatcher.next(now, usize::MAX) else {
+                break;
+            };
+            let messages: Vec<Message> = messages.into_iter().map(|(_, message)| message).collect();
+            for message in &messages {
+                self.keeps_order(model, stream.0, message)?;
+                let place = (stream.0, message.sequence.0);
+                self.flying.insert(place);
+                sent.push((place, message.clone()));
+            }
+            self.flights.push((stream.0, messages));
+        }
+        Ok(sent)
+    }
+
+    /// The far side answers one of the oldest `window` batches; says what is to be written down.
+    pub(crate) fn land(
+        &mut self,
+        now: Duration,
+        mood: Mood,
+        random: &mut fastrand::Rng,
+    ) -> Result<Vec<Op>, String> {
+        if self.flights.is_empty() {
+            if self.dispatcher.is_broken() {
+                self.dispatcher.mended();
+            }
+            return Ok(Vec::new());
+        }
+        let mut ops = Vec::new();
+        let count = if mood == Mood::Gone { self.flights.len() } else { 1 };
+        for _ in 0..count {
+            let (stream, messages) = self.flights.remove(random.usize(0..self.flights.len()));
+            let outcomes: Vec<(Sequence, Outcome)> =
+                messages.iter().map(|message| (message.sequence, outcome(mood, random))).collect();
+            self.take_note(stream, &outcomes);
+            ops.extend(self.dispatcher.settle(now, StreamId(stream), outcomes, random.f64()));
+        }
+        if mood == Mood::Gone {
+            self.flying.clear();
+        }
+        self.justifies(&ops)?;
+        Ok(ops)
+    }
+
+    /// Nothing is on its way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    fn take_note(&mut self, stream: u32, outcomes: &[(Sequence, Outcome)]) {
+        for (sequence, outcome) in outcomes {
+            let place = (stream, sequence.0);
+            self.flying.remove(&place);
+            match outcome {
+                Outcome::Ack | Outcome::Reject(_) => {
+                    self.settled.insert(place);
+                    self.answered.insert(place);
+                }
+                Outcome::Retry(_) if self.policy.max_attempts.is_some() => {
+                    // It may be given up after this attempt.
+                    self.answered.insert(place);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// No cursor moves past what the far side did not answer.
+    fn justifies(&mut self, ops: &[Op]) -> Verdict {
+        for op in ops {
+            let mut places = Vec::new();
+            match op {
+                Op::Ack { stream, ranges, .. } => {
+                    let all = ranges.iter().flat_map(|(from, to)| from.0..=to.0);
+                    places.extend(all.map(|sequence| (stream.0, sequence)));
+                }
+                Op::Reject { stream, sequence, .. } => places.push((stream.0, sequence.0)),
+                _ => {}
+            }
+            for place in places {
+                if !self.answered.contains(&place) {
+                    return Err(format!("{place:?} is acknowledged and was not answered"));
+                }
+                self.settled.insert(place);
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything before a message, or everything of its key, was sent before it, and is on its way
+    /// or done with.
+    fn keeps_order(&self, model: &Model, stream: u32, message: &Message) -> Verdict {
+        let (Some(known), Some(reader)) =
+            (model.streams.get(&stream), model.consumers.get(&self.id))
+        else {
+            return Ok(());
+        };
+        for (sequence, kept) in known.kept.range(..message.sequence.0) {
+            let place = (stream, *sequence);
+            let bound =
+                !self.policy.by_key || (message.key.is_some() && kept.body.key == message.key);
+            let sent = self.settled.contains(&place) || self.flying.contains(&place);
+            if bound && !sent && !reader.has.contains(&place) {
+                return Err(format!(
+                    "{} overtakes {sequence} in stream {stream}",
+                    message.sequence
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, engine: &Engine, model: &Model) -> Verdict {
+        for stream in std::mem::take(&mut self.news) {
+            let id = StreamId(stream);
+            if !model.streams.contains_key(&stream) {
+                continue;
+            }
+            if self.dispatcher.follows(id) {
+                self.dispatcher.grown(id);
+            } else {
+                let cursor = engine.cursor(ConsumerId(self.id), id);
+                self.dispatcher.follow(id, cursor.map_err(|error| error.to_string())?);
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, engine: &Engine, now: Duration) -> Verdict {
+        while let Some((stream, after, count)) = self.dispatcher.wants() {
+            let (messages, more) =
+                engine.page(stream, after, count).map_err(|error| error.to_string())?;
+            self.dispatcher.read(now, stream, messages, more);
+        }
+        Ok(())
+    }
+}
+
+fn outcome(mood: Mood, random: &mut fastrand::Rng) -> Outcome {
+    match (mood, random.u8(0..16)) {
+        (Mood::Gone, _) => Outcome::Unreachable("the link ended".into()),
+        (Mood::Bad, 0..4) => Outcome::Retry("not now".into()),
+        (Mood::Bad, 4) => Outcome::Reject("never".into()),
+        _ => Outcome::Ack,
+    }
+}
+
+/// What far sides have been sent, by its place: no place is ever used for two messages.
+#[derive(Default)]
+pub(crate) struct Delivered(BTreeMap<Place, Message>);
+
+impl Delivered {
+    /// Takes note of a delivery.
+    pub(crate) fn add(&mut self, place: Place, message: Message) -> Verdict {
+        let message = Message { expires_in_ms: None, ..message };
+        match self.0.get(&place) {
+            Some(before) if *before != message => {
+                Err(format!("{place:?} was {before:?} and is {message:?}"))
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.0.insert(place, message);
+                Ok(())
+            }
+        }
+    }
+
+    /// After a recovery: what was delivered still has its place.
+    pub(crate) fn outlives(&self, model: &Model) -> Verdict {
+        for (stream, sequence) in self.0.keys() {
+            if model.streams.get(stream).is_none_or(|known| *sequence >= known.next) {
+                return Err(format!(
+                    "message {sequence} of stream {stream} was delivered, and its number is free again"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
