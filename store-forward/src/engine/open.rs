@@ -92,7 +92,7 @@ impl Engine {
             (Some(journal), recovery)
         };
         let next = journal.as_ref().map_or(applied.next(), Journal::next_lsn);
-        let lost = recovery.damage.iter().any(|damage| damage.to_lsn.is_none_or(|to| to > applied));
+        let lost = recovery.is_lossy();
         let now = clock.read().up_ms;
         let mut engine = Self {
             journal,

@@ -33,6 +33,8 @@ const NUMBERS_AHEAD: u64 = 1 << 32;
 /// What opening found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
+    /// The checkpoint that it began from.
+    pub applied: Lsn,
     /// How many frames were replayed.
     pub replayed: u64,
     /// The highest number that is taken, by a frame or by the checkpoint.
@@ -41,6 +43,14 @@ pub struct Recovery {
     pub torn_tail: Option<TornTail>,
     /// What the disk lost or garbled.
     pub damage: Vec<Damage>,
+}
+
+impl Recovery {
+    /// Whether acknowledged records are gone that no checkpoint covers, or may be.
+    #[must_use]
+    pub fn is_lossy(&self) -> bool {
+        self.damage.iter().any(|damage| damage.to_lsn.is_none_or(|to| to > self.applied))
+    }
 }
 
 /// The rest of a batch that was never acknowledged, dropped.
@@ -93,8 +103,8 @@ pub(super) fn recover(
     applied: Lsn,
     replay: Replay<'_>,
 ) -> Result<Recovered, JournalError> {
-    let mut pass =
-        Pass { disk, applied, next: applied.next(), report: Recovery::default(), bytes: 0, replay };
+    let report = Recovery { applied, ..Recovery::default() };
+    let mut pass = Pass { disk, applied, next: applied.next(), report, bytes: 0, replay };
     let files = list(disk)?;
     let next_slot = files.iter().map(|file| file.slot + 1).max().unwrap_or(1);
     let (sources, blank) = pass.identify(files)?;

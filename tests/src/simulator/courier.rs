@@ -26,6 +26,8 @@ pub(crate) struct Courier {
     flying: BTreeSet<Place>,
     /// Done with, as this incarnation knows.
     settled: BTreeSet<Place>,
+    /// When what was read is over its time: then it is for the store, which counts it.
+    expiries: BTreeMap<Place, Duration>,
     /// Acknowledged or refused for good by the far side.
     answered: BTreeSet<Place>,
 }
@@ -53,6 +55,7 @@ impl Courier {
             flights: Vec::new(),
             flying: BTreeSet::new(),
             settled: BTreeSet::new(),
+            expiries: BTreeMap::new(),
             answered: BTreeSet::new(),
         }
     }
@@ -79,7 +82,7 @@ impl Courier {
             };
             let messages: Vec<Message> = messages.into_iter().map(|(_, message)| message).collect();
             for message in &messages {
-                self.keeps_order(model, stream.0, message)?;
+                self.keeps_order(model, now, stream.0, message)?;
                 let place = (stream.0, message.sequence.0);
                 self.flying.insert(place);
                 sent.push((place, message.clone()));
@@ -165,7 +168,7 @@ impl Courier {
 
     /// Everything before a message, or everything of its key, was sent before it, and is on its way
     /// or done with.
-    fn keeps_order(&self, model: &Model, stream: u32, message: &Message) -> Verdict {
+    fn keeps_order(&self, model: &Model, now: Duration, stream: u32, message: &Message) -> Verdict {
         let (Some(known), Some(reader)) =
             (model.streams.get(&stream), model.consumers.get(&self.id))
         else {
@@ -176,7 +179,8 @@ impl Courier {
             let bound =
                 !self.policy.by_key || (message.key.is_some() && kept.body.key == message.key);
             let sent = self.settled.contains(&place) || self.flying.contains(&place);
-            if bound && !sent && !reader.has.contains(&place) {
+            let over = self.expiries.get(&place).is_some_and(|at| *at <= now);
+            if bound && !sent && !over && !reader.has.contains(&place) {
                 return Err(format!(
                     "{} overtakes {sequence} in stream {stream}",
                     message.sequence
@@ -206,6 +210,11 @@ impl Courier {
         while let Some((stream, after, count)) = self.dispatcher.wants() {
             let (messages, more) =
                 engine.page(stream, after, count).map_err(|error| error.to_string())?;
+            for message in &messages {
+                let left = message.expires_in_ms.map(Duration::from_millis);
+                let place = (stream.0, message.sequence.0);
+                self.expiries.extend(left.map(|left| (place, now + left)));
+            }
             self.dispatcher.read(now, stream, messages, more);
         }
         Ok(())

@@ -250,13 +250,15 @@ impl Device {
             let damage = &recovery.damage;
             return Err(Stop::Wrong(format!("damage is reported where there is none: {damage:?}")));
         }
-        if self.epoch.is_some_and(|epoch| epoch != engine.identity().1) {
+        // Where records are lost the store takes a new one.
+        let same = self.epoch.is_none_or(|epoch| epoch == engine.identity().1);
+        if !same && !self.is_damaged {
             return Err(Stop::Wrong("the store has another epoch".into()));
         }
         let mut wrong = String::new();
         for candidate in self.ledger.candidates(recovery.last.0)? {
             let mut model = candidate.model.clone();
-            let introduction = self.introduction(&model);
+            let introduction = self.introduction(&model, recovery.is_lossy());
             if let Some(record) = &introduction {
                 model.apply(record);
             }
@@ -275,10 +277,10 @@ impl Device {
     }
 
     /// What opening writes down about the store and the boot.
-    fn introduction(&self, model: &Model) -> Option<Record> {
+    fn introduction(&self, model: &Model, lost: bool) -> Option<Record> {
         let at = self.timestamp_in(model);
         let mut ops = Vec::new();
-        if !model.created {
+        if !model.created || lost {
             ops.push(Op::Create { node: NodeId("device".into()), epoch: Epoch(1) });
         }
         let id = self.clock.boot_id();

@@ -257,13 +257,18 @@ impl Model {
     ) -> (u32, u64) {
         let mut message = NewMessage { ttl_ms: None, ..kept.body.clone() };
         let from = self.streams[&stream].topic.name.clone();
-        let sequence = sequence.to_string();
         let origin = [
             ("deadletterreason", reason.to_owned()),
             ("deadlettertopic", from),
-            ("deadlettersequence", sequence),
+            ("deadletterstream", stream.to_string()),
+            ("deadlettersequence", sequence.to_string()),
+            ("deadlettertime", kept.at.wall_ms.to_string()),
         ];
-        message.attributes.extend(origin.map(|(name, value)| (name.to_owned(), value)));
+        // A copy of a copy tells of the first one, and the last reason.
+        let copied = !message.attributes.is_empty();
+        message.attributes.retain(|(name, _)| name != "deadletterreason");
+        let marks = origin.into_iter().take(if copied { 1 } else { 5 });
+        message.attributes.extend(marks.map(|(name, value)| (name.to_owned(), value)));
         self.publish(at, topic, &message, true)
     }
 
