@@ -43,6 +43,10 @@ use std::path::{Path, PathBuf};
 
 use table::Row;
 
+/// The program's own.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Result<T, E = Failure> = std::result::Result<T, E>;
 

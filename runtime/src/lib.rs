@@ -37,8 +37,3 @@ pub mod systemd;
 pub mod tls;
 pub mod uplink;
 pub mod wiring;
-
-/// Gives back what a burst of large calls has freed: a board of 512 MB misses it, and the allocators
-/// of glibc and of zig's musl keep it.
-#[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
