@@ -63,7 +63,7 @@ impl SimulatedDisk {
         self.device.changes()
     }
 
-    /// After so many more changes the disk is gone: it fails each one, until [`Self::power_on`] or
+    /// After so many more changes the disk is gone: it fails each one, until [`Self::restart`] or
     /// [`Self::mend`].
     pub fn fail_after(&self, changes: u64) {
         self.device.gone_after(changes);
