@@ -277,8 +277,8 @@ impl Journal {
     fn stand_ready(&mut self, count: usize) -> Result<(), JournalError> {
         while self.free.len() < count {
             let created = Segment::create(self.disk.as_ref(), self.next_slot, self.segment_bytes);
-            self.next_slot += 1;
             let segment = self.judge(created)?;
+            self.next_slot += 1;
             self.free.push_back(segment);
         }
         Ok(())

@@ -56,6 +56,15 @@ pub enum JournalError {
         /// The most that works.
         most: u64,
     },
+    /// Numbers have run out: of segments, openings or records. Only files that nobody wrote in
+    /// earnest come so far.
+    #[error(
+        "{file} can't be begun: the journal's numbers are used up, which none reaches in its life; keep the directory for a look, and start in an empty one"
+    )]
+    Exhausted {
+        /// The segment's file.
+        file: String,
+    },
     /// Another version wrote it.
     #[error(
         "{file} has journal format {found}, this version reads {known}: use the version that wrote it"

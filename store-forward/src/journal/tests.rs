@@ -80,6 +80,25 @@ fn what_was_synced_is_replayed_in_order() {
 }
 
 #[test]
+fn a_header_that_could_not_be_read_back_is_not_written() {
+    let last = u32::MAX / 2;
+    for (generation, slot) in [(last, 1), (1, last)] {
+        let disk = Arc::new(MemoryDisk::new());
+        let forged = disk.open(&format!("journal-{slot:08}.seg")).unwrap();
+        forged.set_len(SEGMENT / 2).unwrap();
+        let (version, base) = (segment::VERSION, Lsn(1));
+        let header = segment::Header { version, generation, base, bytes: SEGMENT / 2 };
+        forged.write_at(0, &header.encode()).unwrap();
+        let (mut journal, ..) = open(&disk, 0);
+        journal.append(b"one").unwrap();
+        let refused = journal.sync().unwrap_err();
+        assert!(matches!(refused, JournalError::Exhausted { .. }), "{refused}");
+        drop(journal);
+        assert!(open(&disk, 0).2.is_empty());
+    }
+}
+
+#[test]
 fn only_what_the_tables_lack_is_replayed() {
     let disk = Arc::new(MemoryDisk::new());
     write(&mut open(&disk, 0).0, 3, 10);
