@@ -124,8 +124,3 @@ pub(super) fn is_out_of_files(error: &io::Error) -> bool {
 pub(super) fn io(file: &str, op: &'static str) -> impl Fn(io::Error) -> JournalError {
     move |source| JournalError::Io { file: file.to_owned(), op, source }
 }
-
-/// Whether the disk said that it has no room.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}

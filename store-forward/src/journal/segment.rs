@@ -16,11 +16,11 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, is_full};
 use crate::ids::Lsn;
 
 use super::JournalError;
-use super::error::{io as failed, is_full, is_out_of_files};
+use super::error::{io as failed, is_out_of_files};
 use super::frame::END;
 
 /// Bytes of the page before the frames: the unit that a disk writes.

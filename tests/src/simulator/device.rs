@@ -85,7 +85,9 @@ impl Device {
     pub(crate) fn commit(&mut self, requests: &[Request]) -> Step<Vec<Result<Committed, Refusal>>> {
         let at = self.timestamp();
         let engine = self.engine.as_mut().expect("the device runs");
+        let refusals = self.disk.refusals();
         let answers = engine.commit(requests);
+        let is_full = self.disk.refusals() > refusals;
         if engine.poisoned().is_some() {
             self.ledger.interrupted(under_way(&self.ledger.now, &self.limits, at, requests));
             return Err(self.failed(answers.iter().any(Result::is_ok)));
@@ -94,7 +96,7 @@ impl Device {
         let mut told = Vec::new();
         for (request, answer) in requests.iter().zip(answers) {
             durable |= request.durable && answer.is_ok();
-            told.push(self.answered(at, request, answer)?);
+            told.push(self.answered(at, request, answer, is_full)?);
         }
         if durable {
             self.ledger.is_durable();
@@ -168,6 +170,7 @@ impl Device {
 
     /// Opens the store and checks all of it.
     pub(crate) fn open(&mut self) -> Step<()> {
+        self.meets_a_full_disk()?;
         let (engine, found, introduction) = self.recover(&self.disk)?;
         self.ledger.settle(found);
         if let Some(record) = introduction {
@@ -182,6 +185,7 @@ impl Device {
     /// Opens the store on a disk that is gone after so many changes. A look at what there is, on a
     /// copy, has shown what a whole recovery finds; one that was cut off must find the same again.
     pub(crate) fn open_and_fail(&mut self, after: u64) -> Step<()> {
+        self.meets_a_full_disk()?;
         let (copy, found, introduction) = self.recover(&Arc::new(self.disk.fork()))?;
         drop(copy);
         self.ledger.settle(found);
@@ -201,6 +205,28 @@ impl Device {
         if whole {
             self.ledger.is_durable();
         }
+        Err(Stop::Interrupted)
+    }
+
+    /// Another process took all the room: then the store may be refused, for this reason alone and
+    /// without harm, until there is some.
+    fn meets_a_full_disk(&mut self) -> Step<()> {
+        if self.disk.capacity() == u64::MAX {
+            return Ok(());
+        }
+        let (full, roomy) = (Arc::new(self.disk.fork()), Arc::new(self.disk.fork()));
+        let opened = self.try_open(Arc::clone(&full));
+        if !matches!(opened, Err(OpenError::DiskFull { .. })) || full.refusals() == roomy.refusals()
+        {
+            return Ok(());
+        }
+        roomy.set_capacity(u64::MAX);
+        let (opened, found, introduction) = self.recover(&roomy)?;
+        drop(opened);
+        self.ledger.settle(found);
+        self.ledger.interrupted(introduction.into_iter().map(|record| vec![record]).collect());
+        drop(self.try_open(Arc::clone(&self.disk)));
+        self.disk.set_capacity(u64::MAX);
         Err(Stop::Interrupted)
     }
 
@@ -233,12 +259,6 @@ impl Device {
         let engine = match self.try_open(Arc::clone(disk)) {
             Ok(engine) if engine.poisoned().is_none() => engine,
             Ok(_) | Err(_) if disk.has_failed() => return Err(Stop::Interrupted),
-            // Another process took all the room: it opens once there is some.
-            Ok(_) | Err(_) if disk.capacity() != u64::MAX => {
-                disk.set_capacity(u64::MAX);
-                self.disk.set_capacity(u64::MAX);
-                return Err(Stop::Interrupted);
-            }
             Ok(engine) => {
                 let cause = engine.poisoned().unwrap_or_default().to_owned();
                 return Err(Stop::Wrong(format!("the store is read-only once opened: {cause}")));
@@ -321,7 +341,7 @@ impl Device {
         if answered {
             return Stop::Wrong(format!("something was answered though the store failed: {cause}"));
         }
-        if !self.disk.has_failed() && self.disk.capacity() == u64::MAX {
+        if !self.disk.has_failed() {
             return Stop::Wrong(format!("the store refuses writes though its disk works: {cause}"));
         }
         let more = engine.commit(&[Request { ops: Vec::new(), durable: true }]).remove(0);
@@ -331,22 +351,18 @@ impl Device {
         Stop::Interrupted
     }
 
-    /// Whether room may have been refused, or a failed write taken for a refusal.
-    fn may_be_full(&self) -> bool {
-        self.disk.capacity() != u64::MAX || self.disk.has_failed()
-    }
-
     fn answered(
         &mut self,
         at: Timestamp,
         request: &Request,
         answer: Result<Committed, Error>,
+        is_full: bool,
     ) -> Step<Result<Committed, Refusal>> {
         let now_ms = self.ledger.now.device_ms(at.up_ms);
         let expected = self.ledger.now.admit(&request.ops, now_ms);
         let expected = expected.and_then(|()| fits(&self.limits, at, &request.ops));
         match (answer.as_ref().map_err(refusal), expected) {
-            (Err(Refusal::NoSpace), _) if request.ops.iter().any(grows) && self.may_be_full() => {
+            (Err(Refusal::NoSpace), _) if request.ops.iter().any(grows) && is_full => {
                 Ok(Err(Refusal::NoSpace))
             }
             (Err(found), Err(expected)) if found == expected => Ok(Err(found)),
