@@ -64,23 +64,13 @@ find_toolchain() {
 # Compiler and source must be of one version.
 has_source() { [ -x "$1" ] && [ -e "$("$1" --print sysroot)/lib/rustlib/src/rust/library/std/Cargo.toml" ]; }
 
-# build_for TARGET FLAGS...: cargo builds what the flags say.
-build_for() {
-    (
-        time64=
-        # shellcheck source=/dev/null
-        . "targets/$1/target.sh"
-        target=$1
-        shift
-        # The first, or rustc looks for the crt1.o that zig brings. The second: panics abort, and
-        # nobody unwinds.
-        RUSTFLAGS="-Clink-self-contained=no -Cforce-unwind-tables=no"
-        if [ -n "$time64" ]; then
-            # A time_t of 32 bits ends in 2038.
-            RUSTFLAGS="$RUSTFLAGS --cfg=libc_unstable_musl_v1_2"
-            export RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1
-        fi
-        export RUSTFLAGS
-        cargo-zigbuild zigbuild --locked --target "$target" -Zbuild-std=std,panic_abort "$@"
-    )
+# build FLAGS...: cargo builds what the flags say, for each `--target TARGET` among them. All at once
+# it is faster than one by one: while one links, which takes one core, another compiles.
+build() {
+    # link-self-contained: or rustc looks for the crt1.o that zig brings. force-unwind-tables: panics
+    # abort, and nobody unwinds. libc_unstable_...: zig's musl is one with a time_t of 64 bits on
+    # every target, 32-bit ARM too; the variable tells the libc within the standard library.
+    RUSTFLAGS="-Clink-self-contained=no -Cforce-unwind-tables=no --cfg=libc_unstable_musl_v1_2" \
+        RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1 \
+        cargo-zigbuild zigbuild --locked -Zbuild-std=std,panic_abort "$@"
 }

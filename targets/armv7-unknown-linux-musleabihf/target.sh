@@ -1,3 +1,2 @@
 # Raspberry Pi 2 and later with a 32-bit system, older industrial boards.
 emulator="qemu-arm-static -cpu cortex-a7"
-time64=yes

@@ -102,12 +102,13 @@ impl Engine {
         let (space, file) = Space::open(&*disk, options.limits.reserve_bytes)
             .map_err(|source| OpenError::Io { file: "tables", source })?;
         let ballast = space.ballast();
-        let full = || OpenError::DiskFull { free: disk.free_bytes().unwrap_or(0) };
+        let volume = Arc::clone(&disk);
+        let full = || OpenError::DiskFull { free: volume.free_bytes().unwrap_or(0) };
         if ballast.is_empty() {
             // Its first write would end it.
             return Err(full());
         }
-        Self::open_in(options, disk.clone(), clock, space, file)
+        Self::open_in(options, disk, clock, space, file)
             .map_err(|error| if ballast.is_spent() || error.is_full() { full() } else { error })
     }
 
