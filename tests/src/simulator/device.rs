@@ -37,7 +37,7 @@ pub(crate) struct Device {
 /// How a step of the device ended.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// The disk failed as it was told to: the store is of no use until it is opened again.
+    /// The disk failed as it was told to, or has no room for a start: the store is of no use until it is opened again.
     Interrupted,
     /// The store is wrong.
     Wrong(String),
@@ -95,7 +95,9 @@ impl Device {
         let mut durable = false;
         let mut told = Vec::new();
         for (request, answer) in requests.iter().zip(answers) {
-            durable |= request.durable && answer.is_ok();
+            // A message may be delivered from now on: it must not be lost either.
+            let publishes = answer.as_ref().is_ok_and(|done| !done.published.is_empty());
+            durable |= publishes || (request.durable && answer.is_ok());
             told.push(self.answered(at, request, answer, is_full)?);
         }
         if durable {
@@ -125,6 +127,9 @@ impl Device {
         if effect.published != letters {
             let expected = effect.published;
             return Err(Stop::Wrong(format!("sweep sent {letters:?} instead of {expected:?}")));
+        }
+        if !letters.is_empty() {
+            self.ledger.is_durable();
         }
         Ok(letters)
     }
@@ -170,8 +175,12 @@ impl Device {
 
     /// Opens the store and checks all of it.
     pub(crate) fn open(&mut self) -> Step<()> {
-        self.meets_a_full_disk()?;
-        let (engine, found, introduction) = self.recover(&self.disk)?;
+        let before = (self.disk.capacity() != u64::MAX).then(|| self.disk.fork());
+        let recovered = self.recover(&self.disk);
+        if let (Some(before), Err(Stop::Interrupted)) = (before, &recovered) {
+            return self.is_refused(before);
+        }
+        let (engine, found, introduction) = recovered?;
         self.ledger.settle(found);
         if let Some(record) = introduction {
             self.ledger.push(record);
@@ -185,8 +194,11 @@ impl Device {
     /// Opens the store on a disk that is gone after so many changes. A look at what there is, on a
     /// copy, has shown what a whole recovery finds; one that was cut off must find the same again.
     pub(crate) fn open_and_fail(&mut self, after: u64) -> Step<()> {
-        self.meets_a_full_disk()?;
-        let (copy, found, introduction) = self.recover(&Arc::new(self.disk.fork()))?;
+        let looked = self.recover(&Arc::new(self.disk.fork()));
+        if let Err(Stop::Interrupted) = looked {
+            return self.is_refused(self.disk.fork());
+        }
+        let (copy, found, introduction) = looked?;
         drop(copy);
         self.ledger.settle(found);
         self.disk.fail_after(after);
@@ -208,24 +220,14 @@ impl Device {
         Err(Stop::Interrupted)
     }
 
-    /// Another process took all the room: then the store may be refused, for this reason alone and
-    /// without harm, until there is some.
-    fn meets_a_full_disk(&mut self) -> Step<()> {
-        if self.disk.capacity() == u64::MAX {
-            return Ok(());
-        }
-        let (full, roomy) = (Arc::new(self.disk.fork()), Arc::new(self.disk.fork()));
-        let opened = self.try_open(Arc::clone(&full));
-        if !matches!(opened, Err(OpenError::DiskFull { .. })) || full.refusals() == roomy.refusals()
-        {
-            return Ok(());
-        }
-        roomy.set_capacity(u64::MAX);
-        let (opened, found, introduction) = self.recover(&roomy)?;
+    /// Another process took all the room. The store may be refused for that reason alone, until
+    /// there is some, and without harm: with room it would have opened as it was.
+    fn is_refused(&mut self, before: SimulatedDisk) -> Step<()> {
+        before.set_capacity(u64::MAX);
+        let (opened, found, introduction) = self.recover(&Arc::new(before))?;
         drop(opened);
         self.ledger.settle(found);
         self.ledger.interrupted(introduction.into_iter().map(|record| vec![record]).collect());
-        drop(self.try_open(Arc::clone(&self.disk)));
         self.disk.set_capacity(u64::MAX);
         Err(Stop::Interrupted)
     }
@@ -256,9 +258,13 @@ impl Device {
     }
 
     fn recover(&self, disk: &Arc<SimulatedDisk>) -> Step<(Engine, Candidate, Option<Record>)> {
+        let refusals = disk.refusals();
         let engine = match self.try_open(Arc::clone(disk)) {
             Ok(engine) if engine.poisoned().is_none() => engine,
             Ok(_) | Err(_) if disk.has_failed() => return Err(Stop::Interrupted),
+            Err(OpenError::DiskFull { .. }) if disk.refusals() > refusals => {
+                return Err(Stop::Interrupted);
+            }
             Ok(engine) => {
                 let cause = engine.poisoned().unwrap_or_default().to_owned();
                 return Err(Stop::Wrong(format!("the store is read-only once opened: {cause}")));
