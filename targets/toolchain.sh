@@ -1,5 +1,5 @@
-# Sourced by the scripts beside it, in the repository's folder: what builds a static binary without
-# Docker. zig is the linker and the C compiler; the standard library is built from source.
+# Sourced by the scripts beside it after needs.sh, in the repository's folder: what builds a static
+# binary without Docker. zig is the linker and the C compiler; the standard library is built from source.
 # shellcheck shell=sh
 
 # The first whose standard library can have a time_t of 64 bits on 32-bit ARM.
@@ -10,8 +10,6 @@ ZIG=0.17.1
 
 # Where cargo builds.
 built=${CARGO_TARGET_DIR:-$PWD/target}
-
-say() { echo "$0: $*" >&2; }
 
 # Names the targets asked for, or all that have a folder; an unknown one is an error.
 targets_of() {
@@ -33,12 +31,14 @@ targets_of() {
 # Installs zig and finds a compiler whose standard library's source is here.
 find_toolchain() {
     PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+    # Debian's python3 comes without what makes a venv.
+    python3 -c 'import ensurepip' 2>/dev/null || install_packages python3 python3-venv
     zig=$built/zig-$ZIG-$ZIGBUILD
     if [ ! -x "$zig/bin/cargo-zigbuild" ]; then
         if ! { python3 -m venv "$zig" &&
             "$zig/bin/pip" install --quiet "cargo-zigbuild==$ZIGBUILD" "ziglang==$ZIG"; }; then
             rm -rf "$zig"
-            say "needs PyPI and python3 with venv to install zig: apt-get install python3-venv"
+            say "needs PyPI to install zig"
             return 1
         fi
     fi
@@ -53,7 +53,7 @@ find_toolchain() {
         RUSTC=/usr/bin/rustc
         if ! has_source $RUSTC; then
             say "rustup has no Rust $RUST: installs Debian's"
-            apt-get install -y -qq --no-install-recommends cargo-web rustc-web rust-web-src
+            install_packages cargo-web rustc-web rust-web-src
         fi
     fi
     # For -Zbuild-std on a stable compiler.

@@ -87,24 +87,31 @@ pub enum MetadataValue {
 pub struct Subscription {
     /// `metadata.name`.
     pub name: String,
+    /// What is subscribed to.
+    pub spec: SubscriptionSpec,
+    /// App ids it is for; empty means all.
+    pub scopes: Vec<String>,
+    /// Where it was read.
+    pub origin: Origin,
+}
+
+/// What is subscribed to, and how it is to come.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SubscriptionSpec {
     /// The pub/sub component.
     pub pubsub: String,
     /// The topic.
     pub topic: String,
     /// Rules in order; `v1alpha1`'s one route becomes `default_route`.
     pub rules: Vec<Rule>,
-    /// Where events go that no rule matched.
+    /// Where an event goes that no rule matched.
     pub default_route: Option<String>,
-    /// `spec.metadata`.
+    /// Metadata, Dapr's and ours.
     pub metadata: BTreeMap<String, String>,
-    /// `spec.deadLetterTopic`.
+    /// Where a message goes that the app can't digest.
     pub dead_letter_topic: Option<String>,
-    /// `spec.bulkSubscribe`, when enabled.
+    /// Whether messages come in bulk.
     pub bulk: Option<Bulk>,
-    /// App ids it is for; empty means all.
-    pub scopes: Vec<String>,
-    /// Where it was read.
-    pub origin: Origin,
 }
 
 /// A routing rule: a CEL expression over `event`, and a path.

@@ -2,8 +2,10 @@
 //!
 //! Waiting for the store or for an app may take as long as it takes. Waiting for the client may
 //! not: each phase of it has a limit (`pace`), and at the limit of connections the one that has
-//! waited longest for its client makes room for a new one (`connections`).
+//! waited longest for its client makes room for a new one (`connections`). Large bodies wait for
+//! each other (`bodies`).
 
+mod bodies;
 mod connections;
 mod pace;
 
@@ -16,7 +18,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::serve::Listener;
 use http::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -28,7 +30,7 @@ use tower_service::Service;
 pub use connections::{Connections, Counts};
 
 use connections::Seat;
-use pace::{Pace, PacedBody, PacedIo, Phase, on_time};
+use pace::{PacedBody, PacedIo, Phase, on_time};
 
 /// Bytes of a request's head at most, and of what is read ahead of a body: each connection may
 /// hold as many. Dapr's own limit of a head is 4 KiB.
@@ -82,7 +84,7 @@ where
 {
     let pace = Arc::clone(seat.pace());
     let io = TokioIo::new(PacedIo::new(io, Arc::clone(&pace)));
-    let service = service_fn(|request| answer(router.clone(), Arc::clone(&pace), request));
+    let service = service_fn(|request| answer(router.clone(), &seat, request));
     let mut http = http1::Builder::new();
     let served = http.max_buf_size(BUFFER_BYTES).serve_connection(io, service);
     let mut served = pin!(on_time(served, &pace));
@@ -108,10 +110,13 @@ where
 /// Has a request answered; keeps track of whom it waits for meanwhile.
 async fn answer(
     mut router: Router,
-    pace: Arc<Pace>,
+    seat: &Seat,
     request: Request<Incoming>,
 ) -> Result<axum::response::Response, Infallible> {
-    let request = request.map(|body| Body::new(PacedBody::new(body, Arc::clone(&pace))));
+    let pace = seat.pace();
+    pace.enter(Phase::Serving);
+    let _room = seat.room(&request.body().size_hint()).await;
+    let request = request.map(|body| Body::new(PacedBody::new(body, Arc::clone(pace))));
     let response = router.call(request).await;
     pace.enter(Phase::Idle);
     response

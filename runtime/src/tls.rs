@@ -164,30 +164,14 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use tempfile::TempDir;
+
     use super::*;
 
-    /// A folder of our own; removed when dropped.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new() -> Self {
-            let name = format!("pannier-tls-{}-{}", std::process::id(), fastrand::u64(..));
-            let dir = std::env::temp_dir().join(name);
-            std::fs::create_dir_all(&dir).unwrap();
-            Self(dir)
-        }
-
-        fn file(&self, name: &str, content: &str) -> PathBuf {
-            let path = self.0.join(name);
-            std::fs::write(&path, content).unwrap();
-            path
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
+    fn write(dir: &TempDir, name: &str, content: &str) -> PathBuf {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
     }
 
     fn certificate() -> String {
@@ -196,12 +180,12 @@ mod tests {
 
     #[test]
     fn the_same_files_make_the_same_configuration_and_a_renewed_file_a_new_one() {
-        let scratch = Scratch::new();
-        let ca = scratch.file("renewed.pem", &certificate());
+        let dir = TempDir::new().unwrap();
+        let ca = write(&dir, "renewed.pem", &certificate());
         let configs = ClientConfigs::new(TlsFiles { ca: Some(ca), ..TlsFiles::default() });
         let first = configs.load().unwrap();
         assert!(Arc::ptr_eq(&first, &configs.load().unwrap()));
-        scratch.file("renewed.pem", &certificate());
+        write(&dir, "renewed.pem", &certificate());
         assert!(!Arc::ptr_eq(&first, &configs.load().unwrap()));
     }
 
@@ -211,8 +195,8 @@ mod tests {
         let error = ClientConfigs::new(missing).load().unwrap_err();
         assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
 
-        let scratch = Scratch::new();
-        let empty = scratch.file("empty.pem", "no certificate here");
+        let dir = TempDir::new().unwrap();
+        let empty = write(&dir, "empty.pem", "no certificate here");
         let files = TlsFiles { ca: Some(empty), ..TlsFiles::default() };
         let error = ClientConfigs::new(files).load().unwrap_err();
         assert!(error.to_string().contains("empty.pem"), "{error}");
@@ -220,8 +204,8 @@ mod tests {
 
     #[test]
     fn a_certificate_without_its_key_is_refused() {
-        let scratch = Scratch::new();
-        let cert = scratch.file("half.pem", &certificate());
+        let dir = TempDir::new().unwrap();
+        let cert = write(&dir, "half.pem", &certificate());
         let files = TlsFiles { ca: Some(cert.clone()), cert: Some(cert), key: None };
         assert!(matches!(ClientConfigs::new(files).load(), Err(TlsError::HalfAnIdentity)));
     }

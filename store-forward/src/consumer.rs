@@ -21,7 +21,7 @@ pub use dispatch::Policy;
 pub use run::run;
 
 /// A message as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
     /// Its place in the stream.
     pub sequence: Sequence,

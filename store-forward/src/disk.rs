@@ -52,3 +52,8 @@ pub trait DiskFile: Send + Sync + Debug + 'static {
     /// Makes the contents and the length durable (fdatasync).
     fn sync(&self) -> io::Result<()>;
 }
+
+/// Whether the disk said that it has no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::ids::{ConsumerId, Lsn, Sequence, StreamId};
-use crate::journal::{Journal, Recovery};
+use crate::journal::{Journal, JournalError, Recovery};
 use crate::limits::Limits;
 use crate::record::{Op, Record, Timestamp};
 use crate::tables::{Applied, Reader, Tables, Writer};
@@ -109,8 +109,7 @@ impl Engine {
         if let Some(cause) = &self.poisoned {
             return refused(&Error::Poisoned { cause: cause.clone() });
         }
-        let full = self.make_space();
-        match self.try_commit(requests, full.as_ref()) {
+        match self.make_space().and_then(|full| self.try_commit(requests, full.as_ref())) {
             Ok(answers) => answers,
             Err(error) => refused(&self.poison(&error)),
         }
@@ -175,7 +174,7 @@ impl Engine {
 
     /// Makes everything durable in the tables' own file, so that the journal starts afresh.
     pub fn checkpoint(&mut self) {
-        if self.poisoned.is_some() || self.unsaved_since.is_none() {
+        if self.poisoned.is_some() {
             return;
         }
         if let Err(error) = self.try_checkpoint() {
@@ -217,7 +216,7 @@ impl Engine {
         Ok(answers)
     }
 
-    /// Whether a request may take effect; its record is in the buffer then.
+    /// Whether a request may take effect; its record is in the journal's buffer then.
     fn admit(
         &mut self,
         writer: &mut Writer<'_>,
@@ -230,19 +229,30 @@ impl Engine {
         }
         let now_ms = self.tables.index.device_ms(at.up_ms);
         self.tables.check(writer, ops, now_ms, &self.limits)?;
+        if ops.is_empty() {
+            return Ok(());
+        }
         self.buffer.clear();
         self.buffer = postcard::to_extend(&(at, ops), std::mem::take(&mut self.buffer))
             .map_err(|error| Error::Tables(format!("can't encode a record: {error}")))?;
-        let limit = usize::try_from(crate::journal::max_payload(self.limits.segment_bytes));
-        let limit = limit.unwrap_or(usize::MAX);
-        if self.journal.is_none() || self.buffer.len() <= limit {
-            return Ok(());
-        }
-        let (what, bytes) = ("all that is to be written at once", self.buffer.len());
-        Err(Error::TooLarge { what, bytes, limit, setting: "spec.limits.journalSegment" })
+        self.append()
     }
 
-    /// Appends the record in the buffer to the journal, and makes it take effect.
+    /// Appends the record in the buffer to the journal.
+    fn append(&mut self) -> Result<(), Error> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        match journal.append(&self.buffer) {
+            Ok(_) => Ok(()),
+            Err(JournalError::TooLarge { bytes, limit }) => {
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                let what = "all that is to be written at once";
+                Err(Error::TooLarge { what, bytes, limit, setting: "spec.limits.journalSegment" })
+            }
+            Err(error) => Err(self.journal_error(&error)),
+        }
+    }
+
+    /// Makes the record that was just appended take effect.
     fn apply(
         &mut self,
         writer: &mut Writer<'_>,
@@ -253,12 +263,7 @@ impl Engine {
             let lsn = Lsn(self.next.0.saturating_sub(1));
             return Ok(Committed { lsn, published: Vec::new(), registered: None });
         }
-        let lsn = match &mut self.journal {
-            Some(journal) => {
-                journal.append(&self.buffer).map_err(|error| Error::Tables(error.to_string()))?
-            }
-            None => self.next,
-        };
+        let lsn = self.next;
         self.next = lsn.next();
         self.last = at;
         let Applied { published, registered } = self.tables.apply(writer, lsn, at, ops)?;
@@ -287,11 +292,14 @@ impl Engine {
     }
 
     fn try_checkpoint(&mut self) -> Result<(), Error> {
+        if self.unsaved_since.is_none() {
+            return Ok(());
+        }
         self.make_durable(true)?;
         let applied = Lsn(self.next.0.saturating_sub(1));
         self.tables.checkpoint(applied, self.last)?;
         self.unsaved_since = None;
-        self.space.renew();
+        self.space.renew()?;
         let Some(journal) = &mut self.journal else { return Ok(()) };
         journal.checkpointed(applied).map_err(|error| Error::Tables(error.to_string()))
     }

@@ -147,7 +147,8 @@ impl Journal {
     /// Buffers a frame and returns its number. It is neither written nor durable yet.
     ///
     /// # Errors
-    /// [`JournalError::TooLarge`] when it doesn't fit in a segment.
+    /// [`JournalError::TooLarge`] when it doesn't fit in a segment, [`JournalError::DiskFull`] when
+    /// it needs one that can't be had: it is not buffered then, and the journal stays usable.
     pub fn append(&mut self, payload: &[u8]) -> Result<Lsn, JournalError> {
         self.usable()?;
         let limit = max_payload(self.segment_bytes);
@@ -155,9 +156,13 @@ impl Journal {
         else {
             return Err(JournalError::TooLarge { bytes: payload.len(), limit });
         };
-        let lsn = self.next;
+        let (lsn, before) = (self.next, self.buffer.len());
         let behind = u32::try_from(lsn.0 - self.durable.0).unwrap_or(u32::MAX);
         frame::encode(&mut self.buffer, len, lsn, self.generation, behind, payload);
+        if let Err(error) = self.prepare() {
+            self.buffer.truncate(before);
+            return Err(error);
+        }
         self.next = lsn.next();
         Ok(lsn)
     }
@@ -165,20 +170,10 @@ impl Journal {
     /// Writes what is buffered without syncing it.
     ///
     /// # Errors
-    /// [`JournalError::DiskFull`] when the batch needs a segment that can't be had: nothing of what
-    /// was buffered is written, it is forgotten, and its numbers are given again. After any other
-    /// error it is unknown what the disk holds: the journal refuses everything from then on.
+    /// When the disk fails: it is unknown what it holds, and the journal refuses everything from
+    /// then on. It can't be full, as the segments stand ready.
     pub fn flush(&mut self) -> Result<(), JournalError> {
         self.usable()?;
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let needed = frame::segments_needed(&self.buffer, self.room(), self.capacity());
-        if let Err(error) = self.stand_ready(needed) {
-            self.buffer.clear();
-            self.next = self.written.next();
-            return Err(error);
-        }
         let written = self.write_buffer();
         self.judge(written)
     }
@@ -237,13 +232,15 @@ impl Journal {
     }
 
     /// Makes sure that another segment stands ready after the current one, so that
-    /// acknowledgements and deletions can be written on a full disk.
+    /// acknowledgements and deletions can be written on a full disk: a checkpoint then frees one of
+    /// the two for the other.
     ///
     /// # Errors
     /// [`JournalError::DiskFull`] when there is no room for it; the journal stays usable.
     pub fn reserve(&mut self) -> Result<(), JournalError> {
         self.usable()?;
-        self.stand_ready(1)
+        let has_one = self.current.is_some() || !self.sealed.is_empty();
+        self.stand_ready(if has_one { 1 } else { 2 })
     }
 
     fn usable(&self) -> Result<(), JournalError> {
@@ -273,12 +270,20 @@ impl Journal {
         self.current.as_ref().map_or(0, |active| active.segment.bytes - active.at)
     }
 
+    /// Sees to it that what is buffered can be written without needing space.
+    fn prepare(&mut self) -> Result<(), JournalError> {
+        if self.buffer.len() as u64 <= self.room() {
+            return Ok(());
+        }
+        self.stand_ready(frame::segments_needed(&self.buffer, self.room(), self.capacity()))
+    }
+
     /// Sees to it that so many segments can be begun without needing space.
     fn stand_ready(&mut self, count: usize) -> Result<(), JournalError> {
         while self.free.len() < count {
             let created = Segment::create(self.disk.as_ref(), self.next_slot, self.segment_bytes);
-            self.next_slot += 1;
             let segment = self.judge(created)?;
+            self.next_slot += 1;
             self.free.push_back(segment);
         }
         Ok(())

@@ -134,7 +134,8 @@ pub enum Loss {
     Dropped,
     /// No consumer was registered within `unclaimed_retention`.
     Unclaimed,
-    /// The journal or the tables lost it to damage.
+    /// Lost to damage. Not given yet: a lost record doesn't say which streams it was for, and the
+    /// store takes a new epoch instead.
     Damaged,
 }
 

@@ -18,6 +18,8 @@ mod world;
 pub use points::{every_point, workloads};
 pub use script::{Kind, Step, script};
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use world::World;
 
 /// What a run came to.
@@ -58,7 +60,10 @@ fn told((world, result): (World, Result<(), String>)) -> Vec<String> {
 fn play(seed: u64, steps: &[Step], traced: bool) -> (World, Result<(), String>) {
     let mut world = World::new(seed);
     world.traced = traced;
-    let result = steps.iter().try_for_each(|step| world.run(*step));
-    let result = result.and_then(|()| world.finish());
+    let live = AssertUnwindSafe(|| {
+        steps.iter().try_for_each(|step| world.run(*step))?;
+        world.finish()
+    });
+    let result = catch_unwind(live).unwrap_or_else(|_| Err("it panics".to_owned()));
     (world, result)
 }

@@ -12,6 +12,9 @@ use tests::{Broker, Device, PATIENCE, Subscriber, untested, until};
 /// Connections that are open at a time, from our side.
 const CROWD: usize = 10_000;
 
+/// Large requests at a time: 140 MB.
+const UPLOADS: usize = 40;
+
 const EMFILE: i32 = 24;
 
 fn limited(connections: usize) -> Device {
@@ -201,6 +204,25 @@ fn a_backlog_of_any_length_is_kept_and_drained_in_32_mb() {
     let streams = tests::ledger::first_arrivals(&received);
     assert_eq!(streams.values().map(Vec::len).sum::<usize>(), length);
     assert!(device.stop().success());
+}
+
+#[test]
+fn uploads_at_once_take_turns_instead_of_memory() {
+    let device = Device::new().started();
+    let body = vec![b'7'; 3_500_000];
+    std::thread::scope(|scope| {
+        for number in 0..UPLOADS {
+            let (port, body) = (device.http_port(), &body);
+            scope.spawn(move || {
+                let path = format!("/v1.0/publish/pubsub/uploads-{number}");
+                let mut client = tests::http::Client::new(port);
+                assert_eq!(client.send("POST", &path, &[], body).unwrap().status, 204);
+            });
+        }
+    });
+    let most = memory(device.pid(), "VmHWM:");
+    println!("{UPLOADS} uploads of 3.5 MB: {most} KiB at most");
+    assert!(most < 80 << 10, "{most} KiB");
 }
 
 /// KiB that the kernel tells of a process.

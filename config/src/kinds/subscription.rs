@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{close_dapr, scopes, unique_name};
-use crate::model::{Bulk, Resources, Rule, Subscription};
+use crate::model::{Bulk, Resources, Rule, Subscription, SubscriptionSpec};
 use crate::reader::{Field, Fields};
 
 const MAX_BULK_AWAIT_MS: u64 = 3_600_000;
@@ -42,8 +42,7 @@ fn subscription(
     let bulk = spec.read_or("bulkSubscribe", None, |field| bulk(&field));
     spec.warn_of_others(&[]);
     let (rules, default_route) = routes?;
-    Some(Subscription {
-        name: name?,
+    let spec = SubscriptionSpec {
         pubsub: pubsub?,
         topic: topic?,
         rules,
@@ -51,9 +50,8 @@ fn subscription(
         metadata: metadata?,
         dead_letter_topic: dead_letter_topic?,
         bulk: bulk?,
-        scopes: scopes?,
-        origin: document.origin(),
-    })
+    };
+    Some(Subscription { name: name?, spec, scopes: scopes?, origin: document.origin() })
 }
 
 /// The first match wins and an empty one always matches, so nothing after it is ever reached.

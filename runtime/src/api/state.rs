@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -68,12 +69,10 @@ fn found(item: Item) -> Response {
 }
 
 async fn save(
-    State(api): State<ApiState>,
-    One(name): One,
+    Named { name, store }: Named,
     query: Query,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let store = find(&api, &name)?;
     let items: Option<Vec<WireItem<'_>>> =
         serde_json::from_slice(&body).map_err(|error| ApiError::malformed(error.to_string()))?;
     let items = items.unwrap_or_default();
@@ -85,7 +84,7 @@ async fn save(
         ApiError::state("ERR_STATE_SAVE", message, &error)
     };
     for item in &items {
-        check(store, &name, item)?;
+        check(&store, &name, item)?;
     }
     let metadata = query.metadata();
     let ops: Result<Vec<_>, _> = items.into_iter().map(|item| item.upsert(&metadata)).collect();
@@ -132,17 +131,12 @@ struct BulkItem {
     error: Option<String>,
 }
 
-async fn get_bulk(
-    State(api): State<ApiState>,
-    One(name): One,
-    Body(body): Body,
-) -> Result<Response, ApiError> {
-    let store = find(&api, &name)?;
+async fn get_bulk(Named { name, store }: Named, Body(body): Body) -> Result<Response, ApiError> {
     let request: WireBulkGet =
         serde_json::from_slice(&body).map_err(|error| ApiError::deserializing(&error))?;
     let keys = request.keys.unwrap_or_default();
     for key in &keys {
-        check_key(store, &name, key)?;
+        check_key(&store, &name, key)?;
     }
     let mut items = Vec::with_capacity(keys.len());
     for key in keys {
@@ -169,12 +163,10 @@ fn bulk_item(key: String, item: Result<Option<Item>, StateError>) -> BulkItem {
 }
 
 async fn transaction(
-    State(api): State<ApiState>,
-    One(name): One,
+    Named { name, store }: Named,
     query: Query,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let store = find(&api, &name)?;
     let request: WireTransaction<'_> =
         serde_json::from_slice(&body).map_err(|error| ApiError::deserializing(&error))?;
     let operations = request.operations.unwrap_or_default();
@@ -193,7 +185,7 @@ async fn transaction(
         let item: WireItem<'_> =
             serde_json::from_str(operation.request.map_or("null", RawValue::get))
                 .map_err(|error| ApiError::deserializing(&error))?;
-        check(store, &name, &item)?;
+        check(&store, &name, &item)?;
         let op: Result<StateOp, _> = if is_upsert { item.upsert(&metadata) } else { item.delete() };
         ops.push(op.map_err(|error| ApiError::transaction(&error))?);
     }
@@ -205,9 +197,24 @@ async fn transaction(
     Ok(no_content())
 }
 
-async fn query(State(api): State<ApiState>, One(name): One) -> Result<Response, ApiError> {
-    find(&api, &name)?;
+async fn query(Named { name, .. }: Named) -> Result<Response, ApiError> {
     Err(ApiError::no_query(&name))
+}
+
+/// The store that the path names.
+struct Named {
+    name: String,
+    store: BoundStore,
+}
+
+impl FromRequestParts<ApiState> for Named {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &ApiState) -> Result<Self, ApiError> {
+        let One(name) = One::from_request_parts(parts, api).await?;
+        let store = find(api, &name)?.clone();
+        Ok(Self { name, store })
+    }
 }
 
 /// The store of a key that the app may use.

@@ -206,7 +206,7 @@ async fn an_app_that_comes_late_is_waited_for_and_asked() {
     let (mut answered, _end) = serve_in_background(channel.clone(), None);
     let mut app = FakeApp::start_at(port).await;
     app.will_answer(200, ONE);
-    assert_eq!(answered.recv().await.unwrap()[0].topic, "t");
+    assert_eq!(answered.recv().await.unwrap()[0].spec.topic, "t");
     channel.wait_until(AppState::takes_messages).await;
     assert_eq!(app.asked.recv().await.unwrap().path, "/dapr/subscribe");
 }

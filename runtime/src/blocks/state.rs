@@ -117,6 +117,7 @@ impl StateStores {
 }
 
 /// A state store with an app's prefix: callers see their own keys, in errors too.
+#[derive(Clone)]
 pub struct BoundStore {
     prefix: String,
     store: Arc<dyn StateStore>,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use config::model::SubscriptionSpec;
 use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Method, header};
 use serde::Serialize;
@@ -41,12 +42,13 @@ pub struct AppSink {
 /// How a subscription's messages are delivered.
 #[must_use]
 pub fn policy(subscription: &Subscription, settings: &Settings) -> Policy {
-    let batch = subscription.bulk.map_or(1, |bulk| bulk.max_messages.max(1));
+    let bulk = subscription.spec.bulk;
+    let batch = bulk.map_or(1, |bulk| bulk.max_messages.max(1));
     Policy {
         window: settings.concurrency.saturating_mul(batch),
         per_stream: settings.concurrency,
         batch,
-        batch_wait: subscription.bulk.map(|bulk| bulk.max_await).unwrap_or_default(),
+        batch_wait: bulk.map(|bulk| bulk.max_await).unwrap_or_default(),
         by_key: settings.concurrency > 1,
         backoff: Backoff::default(),
         max_attempts: settings.max_attempts,
@@ -61,7 +63,7 @@ impl Sink for AppSink {
 
     fn deliver(self: Arc<Self>, batch: Vec<Delivery>) -> BoxFuture<'static, Vec<Outcome>> {
         Box::pin(async move {
-            if self.subscription.bulk.is_some() {
+            if self.subscription.spec.bulk.is_some() {
                 self.deliver_bulk(&batch).await
             } else {
                 self.deliver_each(&batch).await
@@ -111,7 +113,7 @@ impl AppSink {
     async fn post_bulk(&self, path: &str, run: &[(Option<&str>, Entry<'_>)]) -> Vec<Outcome> {
         let entries: Vec<&Entry<'_>> = run.iter().map(|(_, entry)| entry).collect();
         let ids: Vec<String> = entries.iter().map(|entry| entry.entry_id.clone()).collect();
-        let Subscription { pubsub, topic, .. } = &self.subscription;
+        let SubscriptionSpec { pubsub, topic, .. } = &self.subscription.spec;
         let bulk = Bulk {
             id: uuid::Uuid::new_v4().to_string(),
             entries,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use components::pubsub::SubscribeSpec;
+use config::model::SubscriptionSpec;
 use store_forward::backoff::Backoff;
 use store_forward::clock::Clock;
 use store_forward::consumer;
@@ -77,7 +78,7 @@ impl Subscriptions {
 
     fn start(&self, subscription: &Subscription) -> Result<Running, StartError> {
         let app_id = self.channel.app_id();
-        let Subscription { pubsub, topic, .. } = subscription;
+        let SubscriptionSpec { pubsub, topic, dead_letter_topic, .. } = &subscription.spec;
         let Some(entry) = self.block.entry(app_id, pubsub) else {
             let (pubsub, app_id) = (pubsub.clone(), app_id.to_owned());
             return Err(StartError::NoComponent { pubsub, app_id });
@@ -89,7 +90,7 @@ impl Subscriptions {
         let spec = SubscribeSpec {
             name: consumer_name(app_id, pubsub, topic),
             topic: topic.clone(),
-            dead_letter: subscription.dead_letter_topic.clone(),
+            dead_letter: dead_letter_topic.clone(),
         };
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(run(entry.clone(), spec, sink, stopped));
@@ -97,7 +98,7 @@ impl Subscriptions {
     }
 
     fn sink(&self, subscription: &Subscription, entry: &Entry) -> Result<AppSink, StartError> {
-        let Subscription { rules, default_route, .. } = subscription;
+        let SubscriptionSpec { rules, default_route, .. } = &subscription.spec;
         let routes = Routes::compile(&subscription.name(), rules, default_route.as_deref())?;
         Ok(AppSink {
             channel: self.channel.clone(),
@@ -116,7 +117,8 @@ impl Subscriptions {
         let mut running = self.running.lock().await;
         stop(&mut running, |running| !wanted.contains(&running.subscription)).await;
         for subscription in wanted {
-            let name = consumer_name(app_id, &subscription.pubsub, &subscription.topic);
+            let SubscriptionSpec { pubsub, topic, .. } = &subscription.spec;
+            let name = consumer_name(app_id, pubsub, topic);
             if running.contains_key(&name) {
                 continue;
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use config::model::{Bulk, Rule};
+use config::model::{Bulk, Rule, SubscriptionSpec};
 use serde::{Deserialize, Deserializer};
 use store_forward::record::ConsumerSpec;
 
@@ -38,20 +38,8 @@ impl Source {
 /// A subscription of one app.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subscription {
-    /// The pub/sub component.
-    pub pubsub: String,
-    /// The topic.
-    pub topic: String,
-    /// Rules, in order.
-    pub rules: Vec<Rule>,
-    /// Where an event goes that no rule matched.
-    pub default_route: Option<String>,
-    /// Metadata, Dapr's and ours.
-    pub metadata: BTreeMap<String, String>,
-    /// Where a message goes that the app can't digest.
-    pub dead_letter_topic: Option<String>,
-    /// Whether messages come in bulk.
-    pub bulk: Option<Bulk>,
+    /// What is subscribed to.
+    pub spec: SubscriptionSpec,
     /// Where it comes from.
     pub source: Source,
 }
@@ -88,7 +76,11 @@ impl Subscription {
     /// What errors and logs call it.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("{}/{}", self.pubsub, self.topic)
+        format!("{}/{}", self.spec.pubsub, self.spec.topic)
+    }
+
+    fn is_to(&self, pubsub: &str, topic: &str) -> bool {
+        self.spec.pubsub == pubsub && self.spec.topic == topic
     }
 
     /// What its metadata asks for.
@@ -109,7 +101,7 @@ impl Subscription {
             })?
             .unwrap_or(Some(DEFAULT_RETRIES));
         // Without a dead letter topic giving up would lose the message.
-        let retries = retries.filter(|_| self.dead_letter_topic.is_some());
+        let retries = retries.filter(|_| self.spec.dead_letter_topic.is_some());
         Ok(Settings {
             raw,
             concurrency,
@@ -123,7 +115,7 @@ impl Subscription {
         expected: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Result<Option<T>, SettingError> {
-        let found = self.metadata.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        let found = self.spec.metadata.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         let Some((_, value)) = found else { return Ok(None) };
         parse(value.trim()).map(Some).ok_or_else(|| SettingError {
             name,
@@ -134,16 +126,7 @@ impl Subscription {
     }
 
     fn declared(declared: &config::model::Subscription) -> Self {
-        Self {
-            pubsub: declared.pubsub.clone(),
-            topic: declared.topic.clone(),
-            rules: declared.rules.clone(),
-            default_route: declared.default_route.clone(),
-            metadata: declared.metadata.clone(),
-            dead_letter_topic: declared.dead_letter_topic.clone(),
-            bulk: declared.bulk,
-            source: Source::Declarative,
-        }
+        Self { spec: declared.spec.clone(), source: Source::Declarative }
     }
 }
 
@@ -204,8 +187,7 @@ pub fn stale<'a>(
     active: &[Subscription],
 ) -> Vec<&'a str> {
     let prefix = consumer_name(app_id, pubsub, "");
-    let wanted =
-        |topic: &str| active.iter().any(|active| active.pubsub == pubsub && active.topic == topic);
+    let wanted = |topic: &str| active.iter().any(|active| active.is_to(pubsub, topic));
     consumers
         .iter()
         .map(|consumer| consumer.name.as_str())
@@ -214,15 +196,16 @@ pub fn stale<'a>(
 }
 
 fn same_topic(one: &Subscription, other: &Subscription) -> bool {
-    one.pubsub == other.pubsub && one.topic == other.topic
+    one.is_to(&other.spec.pubsub, &other.spec.topic)
 }
 
 fn problem(subscription: &Subscription) -> Option<&'static str> {
-    if subscription.pubsub.is_empty() {
+    let spec = &subscription.spec;
+    if spec.pubsub.is_empty() {
         Some("it names no pubsubname")
-    } else if subscription.topic.is_empty() {
+    } else if spec.topic.is_empty() {
         Some("it names no topic")
-    } else if subscription.rules.is_empty() && subscription.default_route.is_none() {
+    } else if spec.rules.is_empty() && spec.default_route.is_none() {
         Some("it has no route; set route, or routes.default")
     } else {
         None
@@ -300,7 +283,7 @@ struct EntryBulk {
 impl Entry {
     fn into_subscription(self) -> Subscription {
         let rules = self.routes.rules.into_iter();
-        Subscription {
+        let spec = SubscriptionSpec {
             pubsub: self.pubsubname,
             topic: self.topic,
             rules: rules.map(|rule| Rule { matches: rule.matches, path: rule.path }).collect(),
@@ -308,8 +291,8 @@ impl Entry {
             metadata: self.metadata.into_iter().map(|(name, value)| (name, text(value))).collect(),
             dead_letter_topic: filled(self.deadlettertopic),
             bulk: self.bulksubscribe.into_bulk(),
-            source: Source::Programmatic,
-        }
+        };
+        Subscription { spec, source: Source::Programmatic }
     }
 }
 

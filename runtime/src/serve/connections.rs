@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hyper::body::SizeHint;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::bodies::{Bodies, Room};
 use super::pace::Pace;
 
 /// Files that the process may need beside clients' connections: the store's own, uplinks, calls to
@@ -17,6 +19,7 @@ const OTHER_FILES: u64 = 160;
 pub struct Connections {
     most: usize,
     open: Mutex<Open>,
+    bodies: Bodies,
     evicted: AtomicU64,
     refused: AtomicU64,
     slow: AtomicU64,
@@ -46,7 +49,8 @@ impl Connections {
     #[must_use]
     pub fn new(most: usize) -> Self {
         let (evicted, refused, slow) = Default::default();
-        Self { most: most.max(1), open: Mutex::default(), evicted, refused, slow }
+        let (open, bodies) = (Mutex::default(), Bodies::new());
+        Self { most: most.max(1), open, bodies, evicted, refused, slow }
     }
 
     /// At most so many as are `wanted`, and as the process may open files for.
@@ -128,6 +132,11 @@ pub(super) struct Seat {
 impl Seat {
     pub(super) fn pace(&self) -> &Arc<Pace> {
         &self.pace
+    }
+
+    /// Waits for room for a body.
+    pub(super) async fn room(&self, size: &SizeHint) -> Room<'_> {
+        self.connections.bodies.room(size).await
     }
 
     /// The client was too slow.

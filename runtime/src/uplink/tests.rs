@@ -11,6 +11,7 @@ use futures_util::stream::{FuturesOrdered, StreamExt};
 use store_forward::consumer::{Delivery, Message, Outcome, Sink};
 use store_forward::ids::{Epoch, NodeId, Sequence, StreamId};
 use store_forward::record::{NewMessage, Op, Timestamp};
+use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
 use super::*;
@@ -188,8 +189,8 @@ async fn a_message_over_the_brokers_maximum_is_rejected_and_the_next_one_goes_ou
 
 #[tokio::test]
 async fn a_refusal_by_the_broker_is_a_retry_with_its_reason_and_the_connection_stands() {
-    let rules = broker::Scratch::new();
-    let file = rules.0.join("acl");
+    let rules = TempDir::new().unwrap();
+    let file = rules.path().join("acl");
     std::fs::write(&file, "topic write up/t\n").unwrap();
     let broker = Broker::start_with(&format!("acl_file {}\n", file.display()));
     let uplink = start(broker::spec(broker.port, MqttVersion::V5), Vec::new());

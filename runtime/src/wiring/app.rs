@@ -17,7 +17,8 @@ use crate::app::{self as channel, AppChannel, ChannelOptions};
 use crate::blocks::StateStores;
 use crate::load::Loaded;
 use crate::metrics::{Calls, Observer, observe};
-use crate::pubsub::{PubSubBlock, Subscriptions, subscriptions};
+use crate::pubsub::subscriptions::Subscription;
+use crate::pubsub::{PubSubBlock, Subscriptions};
 use crate::serve::Connections;
 use crate::settings::{AppSettings, Settings};
 
@@ -162,18 +163,19 @@ async fn describe(
     }
 }
 
-fn info(subscription: subscriptions::Subscription) -> SubscriptionInfo {
-    let rules = subscription.rules.into_iter();
+fn info(subscription: Subscription) -> SubscriptionInfo {
+    let Subscription { spec, source } = subscription;
+    let rules = spec.rules.into_iter();
     let mut rules: Vec<RuleInfo> =
         rules.map(|rule| RuleInfo { matches: rule.matches, path: rule.path }).collect();
-    let default = subscription.default_route.map(|path| RuleInfo { matches: String::new(), path });
+    let default = spec.default_route.map(|path| RuleInfo { matches: String::new(), path });
     rules.extend(default);
     SubscriptionInfo {
-        pubsub: subscription.pubsub,
-        topic: subscription.topic,
-        metadata: subscription.metadata,
+        pubsub: spec.pubsub,
+        topic: spec.topic,
+        metadata: spec.metadata,
         rules,
-        dead_letter_topic: subscription.dead_letter_topic.unwrap_or_default(),
-        kind: subscription.source.name(),
+        dead_letter_topic: spec.dead_letter_topic.unwrap_or_default(),
+        kind: source.name(),
     }
 }

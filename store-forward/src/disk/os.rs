@@ -202,27 +202,14 @@ mod tests {
 
     use std::os::unix::fs::PermissionsExt;
 
+    use tempfile::TempDir;
+
     use super::*;
-
-    /// A directory of its own for each test, gone afterwards.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new() -> Self {
-            Self(std::env::temp_dir().join(format!("pannier-{}", uuid::Uuid::new_v4())))
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            fs::remove_dir_all(&self.0).unwrap();
-        }
-    }
 
     #[test]
     fn a_directory_is_created_with_its_parents_for_its_owner_only() {
-        let scratch = Scratch::new();
-        let dir = scratch.0.join("deep/store");
+        let parent = TempDir::new().unwrap();
+        let dir = parent.path().join("deep/store");
         let disk = OsDisk::open(&dir).unwrap();
         disk.open("a").unwrap();
         assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
@@ -231,19 +218,19 @@ mod tests {
 
     #[test]
     fn a_second_owner_is_told_who_the_first_one_is() {
-        let scratch = Scratch::new();
-        let first = OsDisk::open(&scratch.0).unwrap();
-        let message = OsDisk::open(&scratch.0).unwrap_err().to_string();
+        let dir = TempDir::new().unwrap();
+        let first = OsDisk::open(dir.path()).unwrap();
+        let message = OsDisk::open(dir.path()).unwrap_err().to_string();
         assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
-        assert!(message.contains(&scratch.0.display().to_string()), "{message}");
+        assert!(message.contains(&dir.path().display().to_string()), "{message}");
         drop(first);
-        OsDisk::open(&scratch.0).unwrap();
+        OsDisk::open(dir.path()).unwrap();
     }
 
     #[test]
     fn files_are_written_listed_renamed_and_removed() {
-        let scratch = Scratch::new();
-        let disk = OsDisk::open(&scratch.0).unwrap();
+        let dir = TempDir::new().unwrap();
+        let disk = OsDisk::open(dir.path()).unwrap();
         let file = disk.open("a").unwrap();
         file.write_at(3, b"abc").unwrap();
         file.sync().unwrap();
@@ -262,13 +249,13 @@ mod tests {
 
     #[test]
     fn allocating_extends_a_file_and_keeps_what_is_there() {
-        let scratch = Scratch::new();
-        let disk = OsDisk::open(&scratch.0).unwrap();
+        let dir = TempDir::new().unwrap();
+        let disk = OsDisk::open(dir.path()).unwrap();
         let file = disk.open("a").unwrap();
         file.write_at(0, b"abc").unwrap();
         file.allocate(0, 100_000).unwrap();
         assert_eq!(file.len().unwrap(), 100_000);
-        let plain = OsFile(open(&scratch.0.join("a")).unwrap());
+        let plain = OsFile(open(&dir.path().join("a")).unwrap());
         plain.append_zeros(300_000).unwrap();
         assert_eq!(file.len().unwrap(), 300_000);
         let mut bytes = [9; 4];

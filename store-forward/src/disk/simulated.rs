@@ -102,6 +102,12 @@ impl SimulatedDisk {
         self.device.capacity()
     }
 
+    /// How often something was refused because there was no room for it.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        self.device.refusals()
+    }
+
     /// Bytes of the blocks that files take.
     #[must_use]
     pub fn used(&self) -> u64 {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::{Engine, Request, decode, space::Space};
 use crate::clock::Clock;
-use crate::disk::Disk;
+use crate::disk::{Disk, is_full};
 use crate::error::Error;
 use crate::ids::{Epoch, Lsn, NodeId};
 use crate::journal::{Journal, JournalError, JournalOptions, Recovery, ReplayError};
 use crate::limits::Limits;
 use crate::record::Op;
-use crate::tables::{Tables, Writer};
+use crate::tables::{Tables, TablesFile, Writer};
 
 /// The longest time off that one boot may add to device time: a clock that is years ahead when
 /// the device comes up must not expire everything at once.
@@ -42,6 +42,15 @@ pub enum OpenError {
         /// What the system says.
         source: io::Error,
     },
+    /// The disk has no room for what opening writes: what the tables lack of the journal, and who
+    /// the store is.
+    #[error(
+        "the store can't be opened, as the disk is full ({free} bytes are free): free some space; nothing of the store is lost"
+    )]
+    DiskFull {
+        /// Bytes free.
+        free: u64,
+    },
     /// The journal can't be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -60,6 +69,18 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Journal(JournalError::DiskFull { .. }) | Self::Tables(Error::DiskFull { .. }) => {
+                true
+            }
+            Self::Io { source, .. } => is_full(source),
+            _ => false,
+        }
+    }
+}
+
 impl From<Error> for OpenError {
     fn from(error: Error) -> Self {
         Self::Tables(error)
@@ -71,15 +92,34 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// When files can't be opened, or hold what this version can't read; nothing is deleted then.
+    /// When files can't be opened, or hold what this version can't read, or the disk is full;
+    /// nothing is deleted then.
     pub fn open(
         options: Options,
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        let Options { node, limits, volatile } = options;
-        let (space, file) = Space::open(&*disk, limits.reserve_bytes)
+        let (space, file) = Space::open(&*disk, options.limits.reserve_bytes)
             .map_err(|source| OpenError::Io { file: "tables", source })?;
+        let ballast = space.ballast();
+        let volume = Arc::clone(&disk);
+        let full = || OpenError::DiskFull { free: volume.free_bytes().unwrap_or(0) };
+        if ballast.is_empty() {
+            // Its first write would end it.
+            return Err(full());
+        }
+        Self::open_in(options, disk, clock, space, file)
+            .map_err(|error| if ballast.is_spent() || error.is_full() { full() } else { error })
+    }
+
+    fn open_in(
+        options: Options,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        space: Space,
+        file: TablesFile,
+    ) -> Result<Self, OpenError> {
+        let Options { node, limits, volatile } = options;
         let mut tables = Tables::open(file, limits.cache_bytes)?;
         crate::tables::finish(&*disk).map_err(|source| OpenError::Io { file: "tables", source })?;
         let applied = tables.index.meta.applied;
@@ -112,7 +152,12 @@ impl Engine {
         engine.report();
         engine.introduce(node, lost)?;
         engine.checkpoint();
-        Ok(engine)
+        match &engine.poisoned {
+            Some(cause) if engine.space.is_spent() => {
+                Err(Error::Poisoned { cause: cause.clone() }.into())
+            }
+            _ => Ok(engine),
+        }
     }
 
     /// Writes down who the store is and which boot it is in, where that is news. Where acknowledged

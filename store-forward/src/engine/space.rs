@@ -26,6 +26,10 @@ impl Space {
         Ok((Self { tables_len, tables_seal, ballast, reserve }, tables))
     }
 
+    pub(super) fn ballast(&self) -> Arc<Ballast> {
+        self.ballast.clone()
+    }
+
     /// The tables' file stays as it is from now on.
     pub(super) fn seal(&self) {
         self.tables_seal.store(true, Ordering::Release);
@@ -39,35 +43,53 @@ impl Space {
         self.reserve
     }
 
-    pub(super) fn renew(&self) -> bool {
-        self.ballast.renew()
+    /// Tries to hold the space back, again; says whether it is held.
+    pub(super) fn renew(&self) -> Result<bool, Error> {
+        let renewed = self.ballast.renew();
+        renewed.map_err(|error| Error::Tables(format!("can't hold space back: {error}")))
+    }
+
+    /// Whether something could not be written for want of room.
+    pub(super) fn is_spent(&self) -> bool {
+        self.ballast.is_spent()
     }
 }
 
 impl Engine {
     /// Why what needs room is refused now, if it is.
-    pub(super) fn make_space(&mut self) -> Option<Error> {
-        let reserved = self.reserve_journal();
-        if let Err(JournalError::TooManyFiles { .. }) = reserved {
-            return Some(Error::TooManyFiles);
+    pub(super) fn make_space(&mut self) -> Result<Option<Error>, Error> {
+        if let Err(error) = self.reserve_journal() {
+            return if error.is_full() { Ok(Some(error)) } else { Err(error) };
         }
-        let held = reserved.is_ok() && (self.space.renew() || self.has_room_inside());
-        if self.journal.is_some() && !held {
-            let free = self.disk.free_bytes().unwrap_or(0);
-            return Some(Error::DiskFull { free, reserve: self.space.reserve });
+        if self.journal.is_some() && !self.space.renew()? && !self.has_room_inside() {
+            return Ok(Some(self.disk_is_full()));
         }
-        self.node_is_full()
+        Ok(self.node_is_full())
     }
 
     /// A segment stands ready behind the current one; where none can be made, a checkpoint frees one.
-    fn reserve_journal(&mut self) -> Result<(), JournalError> {
+    fn reserve_journal(&mut self) -> Result<(), Error> {
         let ready =
             |journal: &mut Option<Journal>| journal.as_mut().map_or(Ok(()), Journal::reserve);
         if ready(&mut self.journal).is_ok() {
             return Ok(());
         }
-        self.checkpoint();
-        ready(&mut self.journal)
+        self.try_checkpoint()?;
+        ready(&mut self.journal).map_err(|error| self.journal_error(&error))
+    }
+
+    /// What the journal refused, in our words: only what is full may be tried again.
+    pub(super) fn journal_error(&self, error: &JournalError) -> Error {
+        match error {
+            JournalError::DiskFull { .. } => self.disk_is_full(),
+            JournalError::TooManyFiles { .. } => Error::TooManyFiles,
+            other => Error::Tables(other.to_string()),
+        }
+    }
+
+    fn disk_is_full(&self) -> Error {
+        let free = self.disk.free_bytes().unwrap_or(0);
+        Error::DiskFull { free, reserve: self.space.reserve }
     }
 
     /// Whether the tables' file has so much free inside that it need not grow: it keeps its size when

@@ -56,6 +56,15 @@ pub enum JournalError {
         /// The most that works.
         most: u64,
     },
+    /// Numbers have run out: of segments, openings or records. Only files that nobody wrote in
+    /// earnest come so far.
+    #[error(
+        "{file} can't be begun: the journal's numbers are used up, which none reaches in its life; keep the directory for a look, and start in an empty one"
+    )]
+    Exhausted {
+        /// The segment's file.
+        file: String,
+    },
     /// Another version wrote it.
     #[error(
         "{file} has journal format {found}, this version reads {known}: use the version that wrote it"
@@ -114,9 +123,4 @@ pub(super) fn is_out_of_files(error: &io::Error) -> bool {
 /// Turns what the disk said about a file into our error.
 pub(super) fn io(file: &str, op: &'static str) -> impl Fn(io::Error) -> JournalError {
     move |source| JournalError::Io { file: file.to_owned(), op, source }
-}
-
-/// Whether the disk said that it has no room.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -218,11 +218,10 @@ impl Pass<'_> {
                 None => unknown.push(found),
             }
         }
-        // Without any header every generation is possible that leaves room for those to come.
+        // Without any header every generation is possible.
         let newest = sources.iter().map(|source| source.generation).max();
         let more = u32::try_from(unknown.len()).unwrap_or(u32::MAX);
-        let newest =
-            newest.map_or(segment::GENERATION_MAX / 2, |newest| newest.saturating_add(more));
+        let newest = newest.map_or(segment::GENERATION_MAX, |newest| newest.saturating_add(more));
         for found in unknown {
             match self.guess(&found, newest)? {
                 Some((start, Frame { generation, lsn: base, .. })) => {

@@ -16,11 +16,11 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, is_full};
 use crate::ids::Lsn;
 
 use super::JournalError;
-use super::error::{io as failed, is_full, is_out_of_files};
+use super::error::{io as failed, is_out_of_files};
 use super::frame::END;
 
 /// Bytes of the page before the frames: the unit that a disk writes.
@@ -31,9 +31,8 @@ pub(super) const VERSION: u16 = 1;
 
 const MAGIC: [u8; 8] = *b"PANNJRNL";
 
-/// The highest base, generation and slot that a segment may have: half of what fits, which no
-/// journal reaches, so that counting on from there can't overflow. What has more was not written
-/// by us.
+/// The highest base, generation and slot that a segment may have, read or written: half of what
+/// fits, so that counting on from there can't overflow. No journal of ours reaches them.
 const BASE_MAX: u64 = u64::MAX / 2;
 pub(super) const GENERATION_MAX: u32 = u32::MAX / 2;
 const SLOT_MAX: u32 = u32::MAX / 2;
@@ -109,6 +108,9 @@ impl Segment {
     /// Reserves the whole file on disk, durably.
     pub(super) fn create(disk: &dyn Disk, slot: u32, bytes: u64) -> Result<Self, JournalError> {
         let name = format!("journal-{slot:08}.seg");
+        if slot > SLOT_MAX {
+            return Err(JournalError::Exhausted { file: name });
+        }
         let reserve = || -> io::Result<Arc<dyn DiskFile>> {
             let file = disk.open(&name)?;
             file.allocate(0, bytes)?;
@@ -135,7 +137,11 @@ impl Segment {
 
     /// Starts a life of this segment: frames from `base` on. What was in it becomes invalid.
     pub(super) fn begin(&mut self, generation: u32, base: Lsn) -> Result<(), JournalError> {
-        let mut page = Header { version: VERSION, generation, base, bytes: self.bytes }.encode();
+        let header = Header { version: VERSION, generation, base, bytes: self.bytes };
+        if !header.is_possible() {
+            return Err(JournalError::Exhausted { file: self.name.clone() });
+        }
+        let mut page = header.encode();
         page.extend(&ZEROS[FIELDS..4096]);
         self.file.write_at(0, &page).map_err(failed(&self.name, "write"))?;
         self.filled = self.filled.max(HEADER_BYTES);

@@ -3,11 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, is_full};
 use crate::ids::Lsn;
 
 use super::JournalError;
-use super::error::{io as failed, is_full};
+use super::error::io as failed;
 use super::scan::Scanner;
 
 /// Bytes copied at once.

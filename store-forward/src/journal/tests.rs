@@ -80,6 +80,24 @@ fn what_was_synced_is_replayed_in_order() {
 }
 
 #[test]
+fn a_header_that_could_not_be_read_back_is_not_written() {
+    let last = u32::MAX / 2;
+    for (generation, slot) in [(last, 1), (1, last)] {
+        let disk = Arc::new(MemoryDisk::new());
+        let forged = disk.open(&format!("journal-{slot:08}.seg")).unwrap();
+        forged.set_len(SEGMENT / 2).unwrap();
+        let (version, base) = (segment::VERSION, Lsn(1));
+        let header = segment::Header { version, generation, base, bytes: SEGMENT / 2 };
+        forged.write_at(0, &header.encode()).unwrap();
+        let (mut journal, ..) = open(&disk, 0);
+        let refused = journal.append(b"one").and_then(|_| journal.sync()).unwrap_err();
+        assert!(matches!(refused, JournalError::Exhausted { .. }), "{refused}");
+        drop(journal);
+        assert!(open(&disk, 0).2.is_empty());
+    }
+}
+
+#[test]
 fn only_what_the_tables_lack_is_replayed() {
     let disk = Arc::new(MemoryDisk::new());
     write(&mut open(&disk, 0).0, 3, 10);
@@ -401,26 +419,38 @@ fn a_failed_sync_is_final() {
 }
 
 #[test]
-fn a_full_disk_refuses_a_batch_whole_and_is_survived() {
+fn a_full_disk_refuses_the_frame_that_needs_a_segment_and_is_survived() {
     let disk = Arc::new(SimulatedDisk::new(0));
     let (mut journal, ..) = open(&disk, 0);
     write(&mut journal, 2, QUARTER);
     journal.reserve().unwrap();
     disk.set_capacity(disk.used());
-    for _ in 0..9 {
+    for _ in 3..=7 {
         journal.append(&[1; QUARTER]).unwrap();
     }
-    assert!(matches!(journal.sync(), Err(JournalError::DiskFull { needed: SEGMENT, .. })));
-    assert_eq!(journal.next_lsn(), Lsn(3));
-    assert!(!journal.unsynced());
-    write(&mut journal, 2, QUARTER);
-    journal.reserve().unwrap();
-    write(&mut journal, 1, QUARTER);
+    let refused = journal.append(&[1; QUARTER * 2]);
+    assert!(matches!(refused, Err(JournalError::DiskFull { needed: SEGMENT, .. })));
+    assert_eq!(journal.append(&[1; 40]).unwrap(), Lsn(8));
+    journal.sync().unwrap();
     assert!(matches!(journal.reserve(), Err(JournalError::DiskFull { .. })));
     journal.checkpointed(Lsn(4)).unwrap();
     journal.reserve().unwrap();
     disk.set_capacity(u64::MAX);
-    assert_eq!(numbers(&open(&disk, 0).2).last(), Some(&5));
+    assert_eq!(numbers(&open(&disk, 4).2), [5, 6, 7, 8]);
+}
+
+#[test]
+fn what_is_reserved_before_the_first_frame_outlasts_a_disk_that_fills_up() {
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let (mut journal, ..) = open(&disk, 0);
+    journal.reserve().unwrap();
+    disk.set_capacity(disk.used());
+    for _ in 0..9 {
+        write(&mut journal, 1, QUARTER);
+        if journal.reserve().is_err() {
+            journal.checkpointed(Lsn(journal.next_lsn().0 - 1)).unwrap();
+        }
+    }
 }
 
 #[test]

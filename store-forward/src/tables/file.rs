@@ -6,57 +6,91 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use redb::StorageBackend;
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, is_full};
 
 /// The tables' file.
 pub(crate) const TABLES: &str = "tables.redb";
 /// Its name until it is whole: redb refuses a file whose creation was cut short.
 const UNFINISHED: &str = "tables.new";
 /// Blocks held back: redb can't go on after a failed write, so a write that finds the disk full
-/// gets these.
+/// gets some of these.
 const BALLAST: &str = "reserve";
+/// Pieces in which they are given away: whoever else fills the disk gets hold of one of them at
+/// most, and not of all.
+const PIECES: u64 = 16;
 
 /// Space held back on the disk.
 #[derive(Debug)]
 pub(crate) struct Ballast {
     file: Option<Arc<dyn DiskFile>>,
     bytes: u64,
-    held: AtomicBool,
+    /// Bytes that are not given away.
+    held: AtomicU64,
+    /// The disk refused room, and there was nothing left to give.
+    is_spent: AtomicBool,
 }
 
 impl Ballast {
     /// Holds back `bytes`; where there is no room for it that is tried again by [`Ballast::renew`].
     pub(crate) fn open(disk: &dyn Disk, bytes: u64) -> io::Result<Arc<Self>> {
         let file = (bytes > 0).then(|| disk.open(BALLAST)).transpose()?;
-        let ballast = Self { file, bytes, held: AtomicBool::new(false) };
-        ballast.renew();
+        let len = file.as_ref().map_or(Ok(0), |file| file.len())?;
+        let held = AtomicU64::new(len.min(bytes));
+        let ballast = Self { file, bytes, held, is_spent: AtomicBool::default() };
+        ballast.renew()?;
         Ok(Arc::new(ballast))
     }
 
-    /// Whether the space is held back.
-    fn is_held(&self) -> bool {
-        self.held.load(Ordering::Acquire) || self.file.is_none()
+    /// Whether something could not be written for want of room.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.is_spent.load(Ordering::Acquire)
     }
 
-    /// Tries to hold the space back, again; says whether it is held.
-    pub(crate) fn renew(&self) -> bool {
-        let Some(file) = &self.file else { return true };
-        if self.is_held() {
-            return true;
+    /// Tries to hold the space back, again, piece by piece; says whether all of it is held.
+    ///
+    /// # Errors
+    /// When the disk fails for another reason than that it is full.
+    pub(crate) fn renew(&self) -> io::Result<bool> {
+        let Some(file) = &self.file else { return Ok(true) };
+        let before = self.held.load(Ordering::Acquire);
+        let mut held = before;
+        while held < self.bytes {
+            let more = (held + self.piece()).min(self.bytes);
+            match file.allocate(0, more) {
+                Ok(()) => held = more,
+                Err(error) if is_full(&error) => {
+                    // What was half taken goes back at once.
+                    file.set_len(held)?;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
         }
-        let whole = file.len().is_ok_and(|len| len == self.bytes);
-        if !whole && file.allocate(0, self.bytes).is_err() {
-            // What was half taken goes back at once.
-            let _ = file.set_len(0);
-            return false;
+        if held > before {
+            file.sync()?;
+            self.held.store(held, Ordering::Release);
         }
-        self.held.store(true, Ordering::Release);
-        true
+        Ok(held == self.bytes)
     }
 
-    fn release(&self) -> bool {
-        let Some(file) = &self.file else { return false };
-        self.held.swap(false, Ordering::AcqRel) && file.set_len(0).is_ok()
+    /// Whether there is nothing to give to a write that finds the disk full.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.file.is_some() && self.held.load(Ordering::Acquire) == 0
+    }
+
+    /// Gives a piece away; says whether there was one.
+    fn give(&self) -> bool {
+        let held = self.held.load(Ordering::Acquire);
+        let left = held.saturating_sub(self.piece());
+        let given = self.file.as_ref().is_some_and(|file| held > 0 && file.set_len(left).is_ok());
+        if given {
+            self.held.store(left, Ordering::Release);
+        }
+        given
+    }
+
+    fn piece(&self) -> u64 {
+        self.bytes.div_ceil(PIECES)
     }
 }
 
@@ -115,13 +149,16 @@ impl TablesFile {
 
     /// Tries again with the ballast's blocks where the disk is full.
     fn with_ballast(&self, write: impl Fn() -> io::Result<()>) -> io::Result<()> {
-        match write() {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull && self.ballast.release() => {
-                tracing::warn!("disk is full, the tables use the space held back for it");
-                write()
-            }
-            result => result,
+        let full = |result: &io::Result<()>| result.as_ref().is_err_and(is_full);
+        let mut result = write();
+        while full(&result) && self.ballast.give() {
+            tracing::warn!("disk is full, the tables use space held back for it");
+            result = write();
         }
+        if full(&result) {
+            self.ballast.is_spent.store(true, Ordering::Release);
+        }
+        result
     }
 }
 

@@ -1,6 +1,7 @@
 //! What an app answers: to `GET /dapr/subscribe`, to a delivery, to a bulk of them.
 
 use axum::http::StatusCode;
+use config::model::SubscriptionSpec;
 use runtime::pubsub::answer::{bulk_outcomes, outcome};
 use runtime::pubsub::deliver::policy;
 use runtime::pubsub::route::Routes;
@@ -20,12 +21,12 @@ pub(super) fn run(data: &[u8]) {
 fn subscribe(body: &[u8]) {
     let Ok((found, _)) = subscriptions::parse(body) else { return };
     for (at, subscription) in found.iter().enumerate() {
-        assert!(!subscription.pubsub.is_empty() && !subscription.topic.is_empty());
+        let SubscriptionSpec { pubsub, topic, rules, default_route, .. } = &subscription.spec;
+        assert!(!pubsub.is_empty() && !topic.is_empty());
         let same = |other: &&subscriptions::Subscription| other.name() == subscription.name();
         let others = found[at + 1..].iter().filter(same);
-        assert!(others.into_iter().all(|other| other.topic != subscription.topic));
-        let default = subscription.default_route.as_deref();
-        let _ = Routes::compile(&subscription.name(), &subscription.rules, default);
+        assert!(others.into_iter().all(|other| other.spec.topic != *topic));
+        let _ = Routes::compile(&subscription.name(), rules, default_route.as_deref());
         if let Ok(settings) = subscription.settings() {
             let policy = policy(subscription, &settings);
             assert!(policy.window > 0 && policy.batch > 0 && policy.per_stream > 0);

@@ -4,8 +4,8 @@ use config::model::Rule;
 use runtime::pubsub::cloudevent::{Event, Origin};
 use runtime::pubsub::route::Routes;
 use store_forward::consumer::Message;
-use store_forward::ids::{Epoch, NodeId, Sequence, StreamId};
-use store_forward::record::{Timestamp, Topic};
+use store_forward::ids::{Epoch, NodeId, StreamId};
+use store_forward::record::Topic;
 use store_forward::store::Identity;
 
 use super::input::Input;
@@ -31,14 +31,10 @@ fn route(data: &[u8]) {
 
 fn event(data: &[u8]) -> Event {
     let message = Message {
-        sequence: Sequence(1),
-        at: Timestamp::default(),
-        expires_in_ms: None,
         content_type: Some("application/json".into()),
         attributes: vec![("type".into(), "order".into())],
-        key: None,
-        priority: 0,
         data: data.to_vec(),
+        ..Message::default()
     };
     let identity = Identity { node: NodeId("node".into()), epoch: Epoch(1) };
     let origin = Origin { identity: &identity, stream: StreamId(1) };

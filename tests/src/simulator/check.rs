@@ -1,12 +1,13 @@
 //! Compares a store with what it ought to be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use store_forward::Error;
 use store_forward::consumer::Message;
 use store_forward::engine::{Engine, StreamFacts};
 use store_forward::ids::{ConsumerId, Sequence, StreamId};
 use store_forward::record::{ConsumerKind, NewMessage};
+use store_forward::store::Losses;
 
 use super::model::{Kept, Model, Stream};
 
@@ -53,6 +54,7 @@ fn stream(facts: &StreamFacts, known: &Stream) -> Verdict {
     same("count of messages", &facts.count, &(known.kept.len() as u64))?;
     same("bytes", &facts.bytes, &known.kept.values().map(|kept| kept.bytes).sum())?;
     same("losses", &facts.losses, &known.losses)?;
+    every_sequence_is_accounted_for(facts, known)?;
     for message in &facts.messages {
         is_same_message(message, &known.kept[&message.sequence.0])?;
     }
@@ -62,6 +64,19 @@ fn stream(facts: &StreamFacts, known: &Stream) -> Verdict {
         }
     }
     Ok(())
+}
+
+/// Each sequence that was given is kept, was had by every reader, or is counted as lost: once.
+fn every_sequence_is_accounted_for(facts: &StreamFacts, known: &Stream) -> Verdict {
+    let gone = known.lost.keys().chain(&known.passed);
+    let all: BTreeSet<&u64> = known.kept.keys().chain(gone).collect();
+    let places = known.kept.len() + known.lost.len() + known.passed.len();
+    same("sequences with one place each", &all.len(), &places)?;
+    same("sequences with a place", &(places as u64), &(facts.next.0 - 1))?;
+    // What a reader refused for good counts as dropped, and as had by it.
+    let Losses { expired, overflowed, unclaimed, damaged, .. } = facts.losses;
+    let counted = facts.count + expired + overflowed + unclaimed + damaged;
+    same("sequences accounted for", &(counted + known.passed.len() as u64), &(facts.next.0 - 1))
 }
 
 /// Whether a message is the one that was published.

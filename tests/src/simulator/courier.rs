@@ -82,8 +82,9 @@ impl Courier {
             };
             let messages: Vec<Message> = messages.into_iter().map(|(_, message)| message).collect();
             for message in &messages {
-                self.keeps_order(model, now, stream.0, message)?;
                 let place = (stream.0, message.sequence.0);
+                self.is_no_needless_repeat(model, place)?;
+                self.keeps_order(model, now, stream.0, message)?;
                 self.flying.insert(place);
                 sent.push((place, message.clone()));
             }
@@ -162,6 +163,16 @@ impl Courier {
                 }
                 self.settled.insert(place);
             }
+        }
+        Ok(())
+    }
+
+    /// What a consumer is known to have never comes again, neither to this incarnation nor, where
+    /// its acknowledgement outlived a crash, to a later one.
+    fn is_no_needless_repeat(&self, model: &Model, place: Place) -> Verdict {
+        let has = model.consumers.get(&self.id).is_some_and(|reader| reader.has.contains(&place));
+        if has || self.settled.contains(&place) || self.flying.contains(&place) {
+            return Err(format!("{place:?} is sent again without need"));
         }
         Ok(())
     }

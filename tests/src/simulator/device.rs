@@ -37,7 +37,7 @@ pub(crate) struct Device {
 /// How a step of the device ended.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// The disk failed as it was told to: the store is of no use until it is opened again.
+    /// The disk failed as it was told to, or has no room for a start: the store is of no use until it is opened again.
     Interrupted,
     /// The store is wrong.
     Wrong(String),
@@ -85,7 +85,9 @@ impl Device {
     pub(crate) fn commit(&mut self, requests: &[Request]) -> Step<Vec<Result<Committed, Refusal>>> {
         let at = self.timestamp();
         let engine = self.engine.as_mut().expect("the device runs");
+        let refusals = self.disk.refusals();
         let answers = engine.commit(requests);
+        let is_full = self.disk.refusals() > refusals;
         if engine.poisoned().is_some() {
             self.ledger.interrupted(under_way(&self.ledger.now, &self.limits, at, requests));
             return Err(self.failed(answers.iter().any(Result::is_ok)));
@@ -93,8 +95,10 @@ impl Device {
         let mut durable = false;
         let mut told = Vec::new();
         for (request, answer) in requests.iter().zip(answers) {
-            durable |= request.durable && answer.is_ok();
-            told.push(self.answered(at, request, answer)?);
+            // A message may be delivered from now on: it must not be lost either.
+            let publishes = answer.as_ref().is_ok_and(|done| !done.published.is_empty());
+            durable |= publishes || (request.durable && answer.is_ok());
+            told.push(self.answered(at, request, answer, is_full)?);
         }
         if durable {
             self.ledger.is_durable();
@@ -123,6 +127,9 @@ impl Device {
         if effect.published != letters {
             let expected = effect.published;
             return Err(Stop::Wrong(format!("sweep sent {letters:?} instead of {expected:?}")));
+        }
+        if !letters.is_empty() {
+            self.ledger.is_durable();
         }
         Ok(letters)
     }
@@ -168,7 +175,12 @@ impl Device {
 
     /// Opens the store and checks all of it.
     pub(crate) fn open(&mut self) -> Step<()> {
-        let (engine, found, introduction) = self.recover(&self.disk)?;
+        let before = (self.disk.capacity() != u64::MAX).then(|| self.disk.fork());
+        let recovered = self.recover(&self.disk);
+        if let (Some(before), Err(Stop::Interrupted)) = (before, &recovered) {
+            return self.is_refused(before);
+        }
+        let (engine, found, introduction) = recovered?;
         self.ledger.settle(found);
         if let Some(record) = introduction {
             self.ledger.push(record);
@@ -182,7 +194,11 @@ impl Device {
     /// Opens the store on a disk that is gone after so many changes. A look at what there is, on a
     /// copy, has shown what a whole recovery finds; one that was cut off must find the same again.
     pub(crate) fn open_and_fail(&mut self, after: u64) -> Step<()> {
-        let (copy, found, introduction) = self.recover(&Arc::new(self.disk.fork()))?;
+        let looked = self.recover(&Arc::new(self.disk.fork()));
+        if let Err(Stop::Interrupted) = looked {
+            return self.is_refused(self.disk.fork());
+        }
+        let (copy, found, introduction) = looked?;
         drop(copy);
         self.ledger.settle(found);
         self.disk.fail_after(after);
@@ -201,6 +217,18 @@ impl Device {
         if whole {
             self.ledger.is_durable();
         }
+        Err(Stop::Interrupted)
+    }
+
+    /// Another process took all the room. The store may be refused for that reason alone, until
+    /// there is some, and without harm: with room it would have opened as it was.
+    fn is_refused(&mut self, before: SimulatedDisk) -> Step<()> {
+        before.set_capacity(u64::MAX);
+        let (opened, found, introduction) = self.recover(&Arc::new(before))?;
+        drop(opened);
+        self.ledger.settle(found);
+        self.ledger.interrupted(introduction.into_iter().map(|record| vec![record]).collect());
+        self.disk.set_capacity(u64::MAX);
         Err(Stop::Interrupted)
     }
 
@@ -230,13 +258,11 @@ impl Device {
     }
 
     fn recover(&self, disk: &Arc<SimulatedDisk>) -> Step<(Engine, Candidate, Option<Record>)> {
+        let refusals = disk.refusals();
         let engine = match self.try_open(Arc::clone(disk)) {
             Ok(engine) if engine.poisoned().is_none() => engine,
             Ok(_) | Err(_) if disk.has_failed() => return Err(Stop::Interrupted),
-            // Another process took all the room: it opens once there is some.
-            Ok(_) | Err(_) if disk.capacity() != u64::MAX => {
-                disk.set_capacity(u64::MAX);
-                self.disk.set_capacity(u64::MAX);
+            Err(OpenError::DiskFull { .. }) if disk.refusals() > refusals => {
                 return Err(Stop::Interrupted);
             }
             Ok(engine) => {
@@ -321,7 +347,7 @@ impl Device {
         if answered {
             return Stop::Wrong(format!("something was answered though the store failed: {cause}"));
         }
-        if !self.disk.has_failed() && self.disk.capacity() == u64::MAX {
+        if !self.disk.has_failed() {
             return Stop::Wrong(format!("the store refuses writes though its disk works: {cause}"));
         }
         let more = engine.commit(&[Request { ops: Vec::new(), durable: true }]).remove(0);
@@ -331,22 +357,18 @@ impl Device {
         Stop::Interrupted
     }
 
-    /// Whether room may have been refused, or a failed write taken for a refusal.
-    fn may_be_full(&self) -> bool {
-        self.disk.capacity() != u64::MAX || self.disk.has_failed()
-    }
-
     fn answered(
         &mut self,
         at: Timestamp,
         request: &Request,
         answer: Result<Committed, Error>,
+        is_full: bool,
     ) -> Step<Result<Committed, Refusal>> {
         let now_ms = self.ledger.now.device_ms(at.up_ms);
         let expected = self.ledger.now.admit(&request.ops, now_ms);
         let expected = expected.and_then(|()| fits(&self.limits, at, &request.ops));
         match (answer.as_ref().map_err(refusal), expected) {
-            (Err(Refusal::NoSpace), _) if request.ops.iter().any(grows) && self.may_be_full() => {
+            (Err(Refusal::NoSpace), _) if request.ops.iter().any(grows) && is_full => {
                 Ok(Err(Refusal::NoSpace))
             }
             (Err(found), Err(expected)) if found == expected => Ok(Err(found)),

@@ -47,6 +47,8 @@ pub(crate) struct Stream {
     pub(crate) losses: Losses,
     /// Why a sequence is missing.
     pub(crate) lost: BTreeMap<u64, Loss>,
+    /// What is gone because every reader had it.
+    pub(crate) passed: BTreeSet<u64>,
 }
 
 /// A message that is kept.
@@ -171,7 +173,8 @@ impl Model {
     fn add_stream(&mut self, topic: &Topic) -> u32 {
         let id = u32::try_from(self.streams.len()).expect("there are few streams") + 1;
         let (kept, losses, lost) = (BTreeMap::new(), Losses::default(), BTreeMap::new());
-        self.streams.insert(id, Stream { topic: topic.clone(), next: 1, kept, losses, lost });
+        let (topic, passed) = (topic.clone(), BTreeSet::new());
+        self.streams.insert(id, Stream { topic, next: 1, kept, losses, lost, passed });
         id
     }
 
@@ -282,7 +285,9 @@ impl Model {
             if readers.iter().any(|id| !self.consumers[id].has.contains(&(stream, first))) {
                 return;
             }
-            self.stream_mut(stream).kept.remove(&first);
+            let stream = self.stream_mut(stream);
+            stream.kept.remove(&first);
+            stream.passed.insert(first);
         }
     }
 

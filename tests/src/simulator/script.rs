@@ -75,7 +75,7 @@ const WEIGHTS: [(Kind, u32); 20] = [
     (Kind::FailSync, 2),
     (Kind::Kill, 2),
     (Kind::Restart, 1),
-    (Kind::Fill, 2),
+    (Kind::Fill, 4),
 ];
 
 /// The script of a seed.

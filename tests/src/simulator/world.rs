@@ -329,7 +329,7 @@ impl World {
 
     fn fill(&mut self) {
         let disk = &self.device.disk;
-        if disk.capacity() == u64::MAX {
+        if disk.capacity() == u64::MAX || self.random.bool() {
             disk.set_capacity(disk.used() + self.random.u64(0..40) * 1024);
         } else {
             disk.set_capacity(u64::MAX);

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::model::{Bulk, Rule, Subscription};
+use crate::model::{Bulk, Rule, SubscriptionSpec};
 use crate::tests::{error, resources};
 
 fn text(version: &str, more: &str) -> String {
@@ -10,15 +10,15 @@ fn text(version: &str, more: &str) -> String {
     )
 }
 
-fn read(version: &str, more: &str) -> Subscription {
-    resources(&text(version, more)).subscriptions.remove(0)
+fn read(version: &str, more: &str) -> SubscriptionSpec {
+    resources(&text(version, more)).subscriptions.remove(0).spec
 }
 
 #[test]
 fn the_one_route_of_v1_is_the_default_route() {
-    let subscription = read("v1alpha1", "  route: /orders\n");
-    assert_eq!(subscription.default_route.as_deref(), Some("/orders"));
-    assert_eq!(subscription.rules, []);
+    let spec = read("v1alpha1", "  route: /orders\n");
+    assert_eq!(spec.default_route.as_deref(), Some("/orders"));
+    assert_eq!(spec.rules, []);
 }
 
 #[test]
@@ -35,9 +35,9 @@ fn an_empty_match_is_the_default_and_hides_what_follows() {
                   - {match: '', path: /all}\n    - {match: event.x == 2, path: /two}\n    \
                   default: /never\n";
     let read = resources(&text("v2alpha1", routes));
-    let subscription = &read.subscriptions[0];
-    assert_eq!(subscription.rules, [Rule { matches: "event.x == 1".into(), path: "/one".into() }]);
-    assert_eq!(subscription.default_route.as_deref(), Some("/all"));
+    let spec = &read.subscriptions[0].spec;
+    assert_eq!(spec.rules, [Rule { matches: "event.x == 1".into(), path: "/one".into() }]);
+    assert_eq!(spec.default_route.as_deref(), Some("/all"));
     assert_eq!(
         read.warnings,
         [
@@ -67,7 +67,7 @@ fn bulk_subscription_has_bounds_and_daprs_defaults() {
 
 #[test]
 fn metadata_is_text_by_name() {
-    let subscription = read("v1alpha1", "  route: /a\n  metadata: {rawPayload: true, n: 5}\n");
-    assert_eq!(subscription.metadata["rawPayload"], "true");
-    assert_eq!(subscription.metadata["n"], "5");
+    let spec = read("v1alpha1", "  route: /a\n  metadata: {rawPayload: true, n: 5}\n");
+    assert_eq!(spec.metadata["rawPayload"], "true");
+    assert_eq!(spec.metadata["n"], "5");
 }

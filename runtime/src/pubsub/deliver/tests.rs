@@ -16,22 +16,20 @@ use crate::app::{AppChannel, ChannelOptions};
 use crate::pubsub::subscriptions::Source;
 use crate::pubsub::tests::identity;
 
-fn subscription() -> Subscription {
-    Subscription {
+fn wanted() -> SubscriptionSpec {
+    SubscriptionSpec {
         pubsub: "pubsub".into(),
         topic: "t".into(),
         rules: vec![Rule { matches: "event.type == 'special'".into(), path: "/special".into() }],
         default_route: Some("/normal".into()),
-        metadata: BTreeMap::new(),
-        dead_letter_topic: None,
-        bulk: None,
-        source: Source::Programmatic,
+        ..SubscriptionSpec::default()
     }
 }
 
-fn sink(channel: AppChannel, subscription: Subscription) -> Arc<AppSink> {
-    let Subscription { rules, default_route, .. } = &subscription;
+fn sink(channel: AppChannel, spec: SubscriptionSpec) -> Arc<AppSink> {
+    let SubscriptionSpec { rules, default_route, .. } = &spec;
     let routes = Routes::compile("pubsub/t", rules, default_route.as_deref()).unwrap();
+    let subscription = Subscription { spec, source: Source::Programmatic };
     Arc::new(AppSink {
         channel: Arc::new(channel),
         settings: subscription.settings().unwrap(),
@@ -76,7 +74,7 @@ fn kinds(outcomes: &[Outcome]) -> Vec<&'static str> {
 #[tokio::test]
 async fn an_event_is_posted_to_its_route_with_brokers_headers() {
     let mut app = FakeApp::start().await;
-    let sink = sink(app.channel(), subscription());
+    let sink = sink(app.channel(), wanted());
     let trace = [("traceparent", "00-1-2-01"), ("tracestate", "a=b"), ("type", "special")];
     assert_eq!(sink.deliver(vec![delivery(7, &trace)]).await, [Outcome::Ack]);
     let asked = app.asked.recv().await.unwrap();
@@ -99,7 +97,7 @@ async fn an_event_is_posted_to_its_route_with_brokers_headers() {
 #[tokio::test]
 async fn the_apps_answer_decides() {
     let app = FakeApp::start().await;
-    let sink = sink(app.channel(), subscription());
+    let sink = sink(app.channel(), wanted());
     for (status, body, expected) in [
         (200, r#"{"status":"SUCCESS"}"#, "ack"),
         (200, r#"{"status":"RETRY"}"#, "retry"),
@@ -116,7 +114,7 @@ async fn the_apps_answer_decides() {
 #[tokio::test]
 async fn a_link_that_fails_is_no_attempt() {
     for port in [closed_port().await, hanging_up().await] {
-        let outcomes = sink(channel(port), subscription()).deliver(vec![delivery(1, &[])]).await;
+        let outcomes = sink(channel(port), wanted()).deliver(vec![delivery(1, &[])]).await;
         assert_eq!(kinds(&outcomes), ["unreachable"]);
     }
 }
@@ -125,15 +123,15 @@ async fn a_link_that_fails_is_no_attempt() {
 async fn an_app_that_does_not_answer_in_time_is_retried() {
     let timeout = Duration::from_millis(20);
     let channel = AppChannel::new(ChannelOptions { timeout, ..options(silent().await) }).unwrap();
-    let outcomes = sink(channel, subscription()).deliver(vec![delivery(1, &[])]).await;
+    let outcomes = sink(channel, wanted()).deliver(vec![delivery(1, &[])]).await;
     assert_eq!(kinds(&outcomes), ["retry"]);
 }
 
 #[tokio::test]
 async fn a_message_that_no_rule_matches_is_rejected_without_a_call() {
     let mut app = FakeApp::start().await;
-    let subscription = Subscription { default_route: None, ..subscription() };
-    let outcomes = sink(app.channel(), subscription).deliver(vec![delivery(1, &[])]).await;
+    let spec = SubscriptionSpec { default_route: None, ..wanted() };
+    let outcomes = sink(app.channel(), spec).deliver(vec![delivery(1, &[])]).await;
     assert_eq!(kinds(&outcomes), ["reject"]);
     assert!(app.asked.try_recv().is_err());
 }
@@ -142,9 +140,9 @@ async fn a_message_that_no_rule_matches_is_rejected_without_a_call() {
 async fn a_raw_subscription_gets_binary_data() {
     let mut app = FakeApp::start().await;
     let metadata = BTreeMap::from([("rawPayload".to_owned(), "true".to_owned())]);
-    let subscription = Subscription { metadata, ..subscription() };
+    let spec = SubscriptionSpec { metadata, ..wanted() };
     let raw = delivery(1, &[("rawpayload", "true")]);
-    sink(app.channel(), subscription).deliver(vec![raw]).await;
+    sink(app.channel(), spec).deliver(vec![raw]).await;
     let event: Value = serde_json::from_slice(&app.asked.recv().await.unwrap().body).unwrap();
     assert_eq!(event["data_base64"], json!("MQ=="));
 }
@@ -165,7 +163,7 @@ async fn a_bulk_is_one_call_for_each_run_of_messages_with_one_route() {
         delivery(4, &[]),
     ];
     app.will_answer(404, "");
-    let sink = sink(app.channel(), Subscription { bulk, ..subscription() });
+    let sink = sink(app.channel(), SubscriptionSpec { bulk, ..wanted() });
     let outcomes = sink.deliver(batch).await;
     assert_eq!(kinds(&outcomes), ["ack", "reject", "retry", "reject"]);
     let asked = app.asked.recv().await.unwrap();
@@ -186,14 +184,15 @@ async fn a_bulk_is_one_call_for_each_run_of_messages_with_one_route() {
 
 #[test]
 fn the_policy_keeps_strict_order_unless_concurrency_is_asked_for() {
-    let mut subscription = subscription();
+    let mut subscription = Subscription { spec: wanted(), source: Source::Programmatic };
     let strict = policy(&subscription, &subscription.settings().unwrap());
     assert_eq!((strict.window, strict.per_stream, strict.batch, strict.by_key), (1, 1, 1, false));
     assert_eq!(strict.max_attempts, None);
 
-    subscription.metadata.insert("concurrency".into(), "4".into());
-    subscription.bulk = Some(BulkSpec { max_messages: 10, max_await: Duration::from_secs(2) });
-    subscription.dead_letter_topic = Some("dead".into());
+    let spec = &mut subscription.spec;
+    spec.metadata.insert("concurrency".into(), "4".into());
+    spec.bulk = Some(BulkSpec { max_messages: 10, max_await: Duration::from_secs(2) });
+    spec.dead_letter_topic = Some("dead".into());
     let wide = policy(&subscription, &subscription.settings().unwrap());
     assert_eq!((wide.window, wide.per_stream, wide.batch, wide.by_key), (40, 4, 10, true));
     assert_eq!((wide.batch_wait, wide.max_attempts), (Duration::from_secs(2), Some(4)));

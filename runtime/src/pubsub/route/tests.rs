@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use store_forward::consumer::Message;
-use store_forward::ids::{Epoch, NodeId, Sequence, StreamId};
-use store_forward::record::{Timestamp, Topic};
+use store_forward::ids::{Epoch, NodeId, StreamId};
+use store_forward::record::Topic;
 use store_forward::store::Identity;
 
 use super::*;
@@ -11,14 +11,10 @@ use crate::pubsub::cloudevent::Origin;
 
 fn event(data: &str) -> Event {
     let message = Message {
-        sequence: Sequence(1),
-        at: Timestamp::default(),
-        expires_in_ms: None,
         content_type: Some("application/json".into()),
         attributes: vec![("type".into(), "order".into())],
-        key: None,
-        priority: 0,
         data: data.as_bytes().to_vec(),
+        ..Message::default()
     };
     let identity = Identity { node: NodeId("n".into()), epoch: Epoch(1) };
     let origin = Origin { identity: &identity, stream: StreamId(1) };

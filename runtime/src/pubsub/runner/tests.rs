@@ -19,7 +19,7 @@ fn wanted(json: &str) -> Vec<Subscription> {
 }
 
 fn topics(runner: &Subscriptions) -> Vec<String> {
-    runner.active().into_iter().map(|subscription| subscription.topic).collect()
+    runner.active().into_iter().map(|subscription| subscription.spec.topic).collect()
 }
 
 const TWO: &str = r#"[{"pubsubname":"pubsub","topic":"a","route":"/a"},
@@ -32,7 +32,7 @@ async fn the_list_of_what_runs_follows_the_apps_answer() {
     assert_eq!(topics(&runner), ["a", "b"]);
     runner.answered(wanted(r#"[{"pubsubname":"pubsub","topic":"b","route":"/other"}]"#)).await;
     assert_eq!(topics(&runner), ["b"]);
-    assert_eq!(runner.active()[0].default_route.as_deref(), Some("/other"));
+    assert_eq!(runner.active()[0].spec.default_route.as_deref(), Some("/other"));
     runner.stop().await;
     assert!(topics(&runner).is_empty());
 }

@@ -18,13 +18,12 @@ fn simple(topic: &str) -> Subscription {
 fn declared(topic: &str, scopes: &[&str]) -> config::model::Subscription {
     config::model::Subscription {
         name: "s".into(),
-        pubsub: "p".into(),
-        topic: topic.into(),
-        rules: Vec::new(),
-        default_route: Some("/declared".into()),
-        metadata: BTreeMap::new(),
-        dead_letter_topic: None,
-        bulk: None,
+        spec: SubscriptionSpec {
+            pubsub: "p".into(),
+            topic: topic.into(),
+            default_route: Some("/declared".into()),
+            ..SubscriptionSpec::default()
+        },
         scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
         origin: config::model::Origin::default(),
     }
@@ -33,9 +32,9 @@ fn declared(topic: &str, scopes: &[&str]) -> config::model::Subscription {
 #[test]
 fn the_old_form_with_one_route_is_read() {
     let subscription = simple("t");
-    assert_eq!((subscription.pubsub.as_str(), subscription.topic.as_str()), ("p", "t"));
-    assert_eq!(subscription.default_route.as_deref(), Some("/r"));
-    assert_eq!((subscription.rules.len(), subscription.bulk), (0, None));
+    assert_eq!((subscription.spec.pubsub.as_str(), subscription.spec.topic.as_str()), ("p", "t"));
+    assert_eq!(subscription.spec.default_route.as_deref(), Some("/r"));
+    assert_eq!((subscription.spec.rules.len(), subscription.spec.bulk), (0, None));
 }
 
 #[test]
@@ -46,12 +45,12 @@ fn the_new_form_with_rules_is_read() {
             "bulkSubscribe":{"enabled":true,"maxMessagesCount":7,"maxAwaitDurationMs":40}}]"#,
     );
     let rule = Rule { matches: "event.type == 'a'".into(), path: "/a".into() };
-    assert_eq!(subscription.rules, [rule]);
-    assert_eq!(subscription.default_route.as_deref(), Some("/d"));
-    assert_eq!(subscription.dead_letter_topic.as_deref(), Some("dead"));
-    assert_eq!(subscription.metadata["Key"], "1");
+    assert_eq!(subscription.spec.rules, [rule]);
+    assert_eq!(subscription.spec.default_route.as_deref(), Some("/d"));
+    assert_eq!(subscription.spec.dead_letter_topic.as_deref(), Some("dead"));
+    assert_eq!(subscription.spec.metadata["Key"], "1");
     let bulk = Bulk { max_messages: 7, max_await: Duration::from_millis(40) };
-    assert_eq!(subscription.bulk, Some(bulk));
+    assert_eq!(subscription.spec.bulk, Some(bulk));
     assert!(subscription.settings().unwrap().raw);
 }
 
@@ -61,7 +60,7 @@ fn nulls_and_unknown_fields_are_as_good_as_nothing() {
         r#"[{"pubsubname":"p","topic":"t","route":"/r","routes":null,"metadata":null,
             "bulkSubscribe":{"enabled":true,"maxMessagesCount":null},"deadLetterTopic":null,"x":1}]"#,
     );
-    let bulk = subscription.bulk.unwrap();
+    let bulk = subscription.spec.bulk.unwrap();
     assert_eq!((bulk.max_messages, bulk.max_await), (100, Duration::from_secs(1)));
     assert_eq!(parse(b"null").unwrap().0, Vec::new());
 }
@@ -89,14 +88,14 @@ fn the_later_of_two_entries_for_one_topic_counts() {
     let subscription = one(
         r#"[{"pubsubname":"p","topic":"t","route":"/1"},{"pubsubname":"p","topic":"t","route":"/2"}]"#,
     );
-    assert_eq!(subscription.default_route.as_deref(), Some("/2"));
+    assert_eq!(subscription.spec.default_route.as_deref(), Some("/2"));
 }
 
 #[test]
 fn programmatic_subscriptions_replace_declared_ones_of_the_same_topic() {
     let declared = [declared("t", &[]), declared("u", &["a", "b"]), declared("v", &["b"])];
     let merged = merge("a", &declared, vec![simple("t")]);
-    let found: Vec<_> = merged.iter().map(|s| (s.topic.as_str(), s.source.name())).collect();
+    let found: Vec<_> = merged.iter().map(|s| (s.spec.topic.as_str(), s.source.name())).collect();
     assert_eq!(found, [("t", "PROGRAMMATIC"), ("u", "DECLARATIVE")]);
 }
 
@@ -116,13 +115,13 @@ fn consumers_that_no_subscription_stands_for_are_stale() {
 #[test]
 fn attempts_are_bounded_only_where_a_dead_letter_topic_takes_the_message() {
     let mut subscription = simple("t");
-    subscription.metadata.insert("maxRetries".into(), "5".into());
+    subscription.spec.metadata.insert("maxRetries".into(), "5".into());
     assert_eq!(subscription.settings().unwrap().max_attempts, None);
-    subscription.dead_letter_topic = Some("dead".into());
+    subscription.spec.dead_letter_topic = Some("dead".into());
     assert_eq!(subscription.settings().unwrap().max_attempts, Some(6));
-    subscription.metadata.insert("maxRetries".into(), "-1".into());
+    subscription.spec.metadata.insert("maxRetries".into(), "-1".into());
     assert_eq!(subscription.settings().unwrap().max_attempts, None);
-    subscription.metadata.clear();
+    subscription.spec.metadata.clear();
     assert_eq!(subscription.settings().unwrap().max_attempts, Some(4));
 }
 
@@ -130,11 +129,11 @@ fn attempts_are_bounded_only_where_a_dead_letter_topic_takes_the_message() {
 fn metadata_that_makes_no_sense_is_named_with_its_remedy() {
     for (name, value) in [("concurrency", "0"), ("rawPayload", "maybe"), ("maxRetries", "-2")] {
         let mut subscription = simple("t");
-        subscription.metadata.insert(name.into(), value.into());
+        subscription.spec.metadata.insert(name.into(), value.into());
         let error = subscription.settings().unwrap_err().to_string();
         assert!(error.contains(name) && error.contains("p/t") && error.contains("has to be"));
     }
     let mut subscription = simple("t");
-    subscription.metadata.insert("Concurrency".into(), "4".into());
+    subscription.spec.metadata.insert("Concurrency".into(), "4".into());
     assert_eq!(subscription.settings().unwrap().concurrency, 4);
 }

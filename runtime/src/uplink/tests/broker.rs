@@ -9,6 +9,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use tempfile::TempDir;
 use tokio::sync::watch;
 
 const MOSQUITTO: &str = "/usr/sbin/mosquitto";
@@ -28,29 +29,11 @@ pub(super) fn spec(port: u16, version: MqttVersion) -> MqttUplink {
     read.uplinks.remove(0).mqtt
 }
 
-/// A folder of our own; removed when dropped.
-pub(super) struct Scratch(pub(super) PathBuf);
-
-impl Scratch {
-    pub(super) fn new() -> Self {
-        let name = format!("pannier-uplink-{}-{}", std::process::id(), fastrand::u64(..));
-        let dir = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&dir).unwrap();
-        Self(dir)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// A running Mosquitto; killed when dropped.
 pub(super) struct Broker {
     pub(super) port: u16,
     process: Child,
-    _dir: Scratch,
+    _dir: TempDir,
 }
 
 impl Broker {
@@ -72,8 +55,8 @@ impl Broker {
     }
 
     fn launch(port: u16, settings: &str) -> Self {
-        let dir = Scratch::new();
-        let file = dir.0.join("mosquitto.conf");
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("mosquitto.conf");
         // Root would otherwise become a user who can't read the scratch folder.
         let head = format!("user root\nlistener {port} 127.0.0.1\nmax_queued_messages 100000\n");
         std::fs::write(&file, head + settings).unwrap();
@@ -208,13 +191,13 @@ impl Gate {
 /// A certificate authority, a server's certificate for localhost and a client's, as files.
 pub(super) struct Authority {
     pub(super) dir: PathBuf,
-    _scratch: Scratch,
+    _scratch: TempDir,
 }
 
 impl Authority {
     pub(super) fn new(name: &str) -> Self {
-        let scratch = Scratch::new();
-        let dir = &scratch.0;
+        let scratch = TempDir::new().unwrap();
+        let dir = scratch.path();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -229,7 +212,7 @@ impl Authority {
             std::fs::write(dir.join(format!("{name}.pem")), certificate.pem()).unwrap();
             std::fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).unwrap();
         }
-        Self { dir: scratch.0.clone(), _scratch: scratch }
+        Self { dir: scratch.path().to_owned(), _scratch: scratch }
     }
 
     pub(super) fn ca(&self) -> PathBuf {

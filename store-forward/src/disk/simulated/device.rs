@@ -27,6 +27,8 @@ struct Inner {
     failed: bool,
     capacity: u64,
     used: u64,
+    /// How often there was no room.
+    refusals: u64,
 }
 
 impl Device {
@@ -39,6 +41,7 @@ impl Device {
             failed: false,
             capacity: u64::MAX,
             used: 0,
+            refusals: 0,
         }))
     }
 
@@ -85,6 +88,10 @@ impl Device {
         self.inner().capacity
     }
 
+    pub(super) fn refusals(&self) -> u64 {
+        self.inner().refusals
+    }
+
     pub(super) fn free(&self) -> u64 {
         let inner = self.inner();
         inner.capacity.saturating_sub(inner.used)
@@ -94,6 +101,7 @@ impl Device {
     pub(super) fn take(&self, bytes: u64) -> io::Result<()> {
         let mut inner = self.inner();
         if bytes > inner.capacity.saturating_sub(inner.used) && bytes > 0 {
+            inner.refusals += 1;
             return Err(io::ErrorKind::StorageFull.into());
         }
         inner.used += bytes;

@@ -120,12 +120,6 @@ fn after_a_failed_write_nothing_is_taken_until_a_restart_and_reading_goes_on() {
 fn a_full_disk_refuses_what_needs_room_and_takes_what_gives_some_back() {
     let (disk, clock) = (Arc::new(SimulatedDisk::new(0)), clock());
     let mut first = engine(&disk, &clock);
-    let spec = ConsumerSpec {
-        name: "c".into(),
-        kind: ConsumerKind::App,
-        filters: vec![Filter { component: "pubsub".into(), topic: "t".into() }],
-        dead_letter: None,
-    };
     let mut taken = 0;
     disk.set_capacity(disk.used());
     let refused = loop {
@@ -138,11 +132,63 @@ fn a_full_disk_refuses_what_needs_room_and_takes_what_gives_some_back() {
     assert!(matches!(refused, Error::DiskFull { .. }), "{refused}");
     drop(first);
     let mut second = engine(&disk, &clock);
-    let consumer = one(&mut second, vec![Op::Register(spec)]).unwrap().registered.unwrap();
+    let consumer = one(&mut second, vec![Op::Register(spec())]).unwrap().registered.unwrap();
     let stream = StreamId(1);
     let ranges = vec![(Sequence(1), Sequence(taken))];
     one(&mut second, vec![Op::Ack { consumer, stream, ranges }]).unwrap();
     assert_eq!(second.index().live_bytes(), second.index().meta.state_bytes);
     disk.set_capacity(u64::MAX);
     one(&mut second, vec![publish()]).unwrap();
+}
+
+#[test]
+fn a_disk_that_fails_is_not_told_as_a_full_one() {
+    let (disk, clock) = (Arc::new(SimulatedDisk::new(0)), clock());
+    let mut first = engine(&disk, &clock);
+    one(&mut first, vec![set("k", None)]).unwrap();
+    disk.set_capacity(disk.used());
+    while first.disk.open("reserve").unwrap().len().unwrap() == 1 << 20 {
+        one(&mut first, vec![Op::Register(spec())]).unwrap();
+        first.checkpoint();
+    }
+    disk.fail_after(0);
+    let refused = one(&mut first, vec![set("k", None)]).unwrap_err();
+    assert!(matches!(refused, Error::Poisoned { .. }), "{refused}");
+}
+
+#[test]
+fn whoever_else_fills_the_disk_does_not_get_what_is_held_back() {
+    let (disk, clock) = (Arc::new(SimulatedDisk::new(0)), clock());
+    let mut first = engine(&disk, &clock);
+    for number in 0..40 {
+        disk.set_capacity(disk.used());
+        one(&mut first, vec![Op::Register(ConsumerSpec { name: number.to_string(), ..spec() })])
+            .unwrap();
+        first.checkpoint();
+    }
+    assert_eq!(first.poisoned(), None);
+    assert!(first.disk.open("reserve").unwrap().len().unwrap() < 1 << 20);
+}
+
+#[test]
+fn a_store_without_room_to_be_opened_says_so_and_is_whole() {
+    let (disk, clock) = (Arc::new(SimulatedDisk::new(0)), clock());
+    let mut first = engine(&disk, &clock);
+    one(&mut first, vec![set("k", None)]).unwrap();
+    drop(first);
+    disk.open("reserve").unwrap().set_len(0).unwrap();
+    disk.set_capacity(disk.used());
+    let refused = try_engine(&disk, &clock).err().unwrap();
+    assert!(matches!(refused, OpenError::DiskFull { .. }), "{refused}");
+    disk.set_capacity(u64::MAX);
+    assert!(engine(&disk, &clock).reader().state("s", "k", 0).unwrap().is_some());
+}
+
+fn spec() -> ConsumerSpec {
+    ConsumerSpec {
+        name: "c".into(),
+        kind: ConsumerKind::App,
+        filters: vec![Filter { component: "pubsub".into(), topic: "t".into() }],
+        dead_letter: None,
+    }
 }
