@@ -70,7 +70,10 @@ build() {
     # link-self-contained: or rustc looks for the crt1.o that zig brings. force-unwind-tables: panics
     # abort, and nobody unwinds. libc_unstable_...: zig's musl is one with a time_t of 64 bits on
     # every target, 32-bit ARM too; the variable tells the libc within the standard library.
-    RUSTFLAGS="-Clink-self-contained=no -Cforce-unwind-tables=no --cfg=libc_unstable_musl_v1_2" \
-        RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1 \
+    # -u,getrandom: the standard library does without it, so that the linker may leave it out where
+    # others call it: for RISC-V it does, and the call goes nowhere.
+    flags="-Clink-self-contained=no -Cforce-unwind-tables=no"
+    flags="$flags --cfg=libc_unstable_musl_v1_2 -Clink-arg=-Wl,-u,getrandom"
+    RUSTFLAGS=$flags RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1 \
         cargo-zigbuild zigbuild --locked -Zbuild-std=std,panic_abort "$@"
 }

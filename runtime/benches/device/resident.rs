@@ -42,13 +42,18 @@ pub(crate) fn idle(dir: &Path) -> Result<Vec<Row>> {
     ])
 }
 
-/// How long it takes until it serves, with nothing stored.
+/// How long it takes until it serves, with nothing stored, and the memory it takes then.
 pub(crate) fn start(dir: &Path) -> Result<Vec<Row>> {
-    let mut times = Vec::new();
+    let (mut times, mut memory) = (Vec::new(), Vec::new());
     for round in 0..STARTS {
-        times.push(millis(&Process::start(&dir.join(round.to_string()))?));
+        let process = Process::start(&dir.join(round.to_string()))?;
+        times.push(millis(&process));
+        memory.push(process.memory()?.0);
     }
-    Ok(vec![Row::bound("start until healthy, new", median(times), 50.0, "ms")])
+    Ok(vec![
+        Row::bound("start until healthy, new", median(times), 30.0, "ms"),
+        Row::bound("memory once started, new", median(memory), 8.0, "MB"),
+    ])
 }
 
 /// The memory that a backlog takes, and how long it takes to serve again after a kill.
