@@ -51,6 +51,10 @@ pub trait DiskFile: Send + Sync + Debug + 'static {
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Makes the contents and the length durable (fdatasync).
     fn sync(&self) -> io::Result<()>;
+    /// Makes what was written durable and gives up cached copies: what is read from now on is what
+    /// the disk has. After a sync that failed the cache may hold what never reached the disk, and no
+    /// later sync brings it there.
+    fn reload(&self) -> io::Result<()>;
 }
 
 /// Whether the disk said that it has no room.

@@ -110,8 +110,6 @@ impl Journal {
             return Err(JournalError::SegmentSize { bytes: segment_bytes, least, most });
         }
         let recovered = recovery::recover(disk.as_ref(), applied, replay)?;
-        // What was read may be in the page cache only: the last life may have died before it synced.
-        recovered.kept.iter().try_for_each(Segment::sync)?;
         let last = recovered.report.last;
         let mut growth = Growth::default();
         growth.add(last, recovered.bytes);

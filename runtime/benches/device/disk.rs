@@ -151,6 +151,10 @@ impl CountingFile {
 }
 
 impl DiskFile for CountingFile {
+    fn reload(&self) -> io::Result<()> {
+        self.sync()
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }

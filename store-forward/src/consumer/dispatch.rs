@@ -246,10 +246,8 @@ impl Lane {
             again.into_iter().collect()
         } else if policy.by_key {
             self.free_by_key(policy.batch.min(room))
-        } else if self.refused.is_empty() {
-            self.fresh(policy, now, policy.batch.min(room))
         } else {
-            Vec::new()
+            self.fresh(policy, now, policy.batch.min(room))
         };
         if messages.is_empty() {
             return None;
@@ -267,9 +265,9 @@ impl Lane {
         if self.batches >= policy.per_stream {
             return None;
         }
-        match self.refused.first_key_value() {
-            Some((sequence, (due, _))) => {
-                let until = self.expiries.get(sequence).map_or(*due, |over| *due.min(over));
+        match self.refused_next(policy) {
+            Some((sequence, due)) => {
+                let until = self.expiries.get(&sequence).map_or(due, |over| due.min(*over));
                 (policy.by_key || self.flying.is_empty()).then_some(until)
             }
             None => Some(self.waits_since? + policy.batch_wait),
@@ -295,23 +293,36 @@ impl Lane {
         self.cursor.acknowledge(sequence, sequence);
     }
 
+    /// The refused message that is next in order, and when it is due. None is while one before it
+    /// waits to be sent anew, as after a broken link.
+    fn refused_next(&self, policy: &Policy) -> Option<(Sequence, Duration)> {
+        let (sequence, (due, _)) = self.refused.first_key_value()?;
+        let overtakes = self.queue.front().is_some_and(|message| message.sequence < *sequence);
+        (policy.by_key || !overtakes).then_some((*sequence, *due))
+    }
+
     /// A refused message whose time has come. In a pipelined stream it waits until what was sent
     /// behind it has landed, so that it is not overtaken a second time.
     fn due(&mut self, policy: &Policy, now: Duration) -> Option<Message> {
-        let (sequence, (due, _)) = self.refused.first_key_value()?;
-        if *due > now || !(policy.by_key || self.flying.is_empty()) {
+        let (sequence, due) = self.refused_next(policy)?;
+        if due > now || !(policy.by_key || self.flying.is_empty()) {
             return None;
         }
-        let sequence = *sequence;
         self.refused.remove(&sequence).map(|(_, message)| message)
     }
 
+    /// Messages from the head of the queue, none past the first that was refused.
     fn fresh(&mut self, policy: &Policy, now: Duration, most: usize) -> Vec<Message> {
         let waited = self.waits_since.is_none_or(|since| now >= since + policy.batch_wait);
-        if self.queue.len() < policy.batch && !waited {
+        let ready = match self.refused.first_key_value() {
+            Some((refused, _)) => self.queue.partition_point(|m| m.sequence < *refused),
+            None if self.queue.len() < policy.batch && !waited => 0,
+            None => self.queue.len(),
+        };
+        if ready == 0 {
             return Vec::new();
         }
-        let messages = self.queue.drain(..most.min(self.queue.len())).collect();
+        let messages = self.queue.drain(..most.min(ready)).collect();
         self.waits_since = (!self.queue.is_empty()).then_some(now);
         messages
     }

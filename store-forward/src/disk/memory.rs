@@ -93,6 +93,10 @@ impl DiskFile for MemoryFile {
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }
+
+    fn reload(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, fstatvfs};
 use rustix::io::Errno;
 
 use super::{Disk, DiskFile};
@@ -148,6 +148,15 @@ impl DiskFile for OsFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn reload(&self) -> io::Result<()> {
+        self.sync()?;
+        match fadvise(&self.0, 0, None, Advice::DontNeed) {
+            // A kernel built without it, or a file system without a cache.
+            Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => Ok(()),
+            done => Ok(done?),
+        }
     }
 }
 

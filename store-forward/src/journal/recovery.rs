@@ -12,7 +12,8 @@
 //!
 //! Damaged bytes are copied to a file and reading goes on at the next frame; a torn tail is
 //! dropped, and the next opening's first segment starts at its number. Opening changes nothing
-//! else, so a crash meanwhile is harmless.
+//! else, so a crash meanwhile is harmless. What is read is durable: the last life may have died
+//! before it synced, or because a sync failed, so each file is synced and read from the disk itself.
 
 use std::sync::Arc;
 
@@ -167,6 +168,7 @@ fn list(disk: &dyn Disk) -> Result<Vec<Found>, JournalError> {
     for name in disk.list().map_err(failed("the journal", "list"))? {
         if let Some(slot) = segment::slot(&name) {
             let file = disk.open(&name).map_err(failed(&name, "open"))?;
+            file.reload().map_err(failed(&name, "sync"))?;
             let bytes = file.len().map_err(failed(&name, "read"))?;
             files.push(Found { slot, name, file, bytes });
         }

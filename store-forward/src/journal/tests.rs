@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use crate::disk::{DiskFile, MemoryDisk, SimulatedDisk};
+use crate::disk::{Cut, DiskFile, MemoryDisk, SimulatedDisk};
 
 use super::*;
 
@@ -77,6 +77,28 @@ fn what_was_synced_is_replayed_in_order() {
     assert_eq!(recovery, Recovery { replayed: 3, last: Lsn(3), ..Recovery::default() });
     assert_eq!(journal.next_lsn(), Lsn(4));
     assert_eq!(journal.bytes_since_checkpoint(), 3 * 24 + 8);
+}
+
+#[test]
+fn what_a_failed_sync_lost_is_not_read_back_from_the_cache() {
+    for seed in 0..50 {
+        let disk = Arc::new(SimulatedDisk::new(seed));
+        let (mut journal, ..) = open(&disk, 0);
+        write(&mut journal, 2, QUARTER);
+        disk.fail_a_sync_after(0);
+        journal.append(&[3; QUARTER]).unwrap();
+        journal.sync().unwrap_err();
+        drop(journal);
+        disk.mend();
+        let (mut journal, recovery, replayed) = open(&disk, 0);
+        assert_eq!(recovery.damage, []);
+        write(&mut journal, 1, QUARTER);
+        drop(journal);
+        disk.cut(Cut::DropAll);
+        let (_, recovery, again) = open(&disk, 0);
+        assert_eq!(recovery.damage, [], "seed {seed}");
+        assert_eq!(numbers(&again), (1..=replayed.len() as u64 + 1).collect::<Vec<_>>());
+    }
 }
 
 #[test]
@@ -457,8 +479,8 @@ fn what_is_reserved_before_the_first_frame_outlasts_a_disk_that_fills_up() {
 fn a_journal_that_nothing_is_written_to_changes_nothing() {
     let disk = Arc::new(SimulatedDisk::new(0));
     write(&mut open(&disk, 0).0, 2, 40);
-    let changes = disk.changes();
     let (mut journal, ..) = open(&disk, 2);
+    let changes = disk.changes();
     journal.sync().unwrap();
     journal.flush().unwrap();
     assert_eq!(disk.changes(), changes);

@@ -123,6 +123,8 @@ impl TablesFile {
         }
         let begun = names.iter().any(|name| name == TABLES) && disk.open(TABLES)?.len()? > 0;
         let file = disk.open(if begun { TABLES } else { UNFINISHED })?;
+        // The last life may have ended because a sync failed.
+        file.reload()?;
         disk.sync_dir()?;
         let len = Arc::new(AtomicU64::new(file.len()?));
         Ok(Self { file, len, ballast, sealed: Arc::default() })

@@ -120,6 +120,23 @@ fn after_a_broken_link_nothing_is_sent_until_all_has_landed_and_it_is_mended() {
 }
 
 #[test]
+fn after_a_broken_link_what_was_under_way_goes_before_what_was_refused_behind_it() {
+    let mut dispatcher = dispatcher(policy(2, 3), &[None, None, None]);
+    assert_eq!(next(&mut dispatcher, 1), [1, 2, 3]);
+    let retry = || Outcome::Retry("later".into());
+    settle(&mut dispatcher, 1, &[(1, retry()), (2, Outcome::Ack), (3, retry())]);
+    assert_eq!(next(&mut dispatcher, 9), [1]);
+    settle(&mut dispatcher, 9, &[(1, Outcome::Unreachable("gone".into()))]);
+    dispatcher.read(at(9), T, vec![message(4, None)], false);
+    dispatcher.mended();
+    assert_eq!(next(&mut dispatcher, 10), [1]);
+    assert!(next(&mut dispatcher, 10).is_empty(), "3 waits until 1 has landed");
+    settle(&mut dispatcher, 10, &[(1, Outcome::Ack)]);
+    assert_eq!(next(&mut dispatcher, 10), [3]);
+    assert_eq!(next(&mut dispatcher, 11), [4]);
+}
+
+#[test]
 fn a_refused_message_wakes_its_consumer_though_others_wait_behind_it() {
     let policy = Policy { batch_wait: Duration::ZERO, ..policy(1, 1) };
     let mut dispatcher = dispatcher(policy, &[None, None]);

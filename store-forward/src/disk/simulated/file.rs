@@ -261,6 +261,14 @@ impl DiskFile for SimulatedFile {
         }
         Err(error)
     }
+
+    fn reload(&self) -> io::Result<()> {
+        self.sync()?;
+        let before = self.used();
+        self.forget_cache();
+        self.device.give_back(before.saturating_sub(self.used()));
+        Ok(())
+    }
 }
 
 fn set_len(pages: &mut Pages, len: u64) {
