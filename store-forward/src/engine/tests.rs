@@ -201,6 +201,26 @@ fn a_message_that_everyone_has_goes_with_the_dropped_one_before_it() {
 }
 
 #[test]
+fn what_everyone_has_is_not_counted_as_lost_however_each_has_it() {
+    let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
+    let mut engine = engine(&disk, &clock);
+    let limits =
+        StreamLimits { max_messages: 2, overflow: Overflow::DropOldest, ..StreamLimits::default() };
+    let component = "pubsub".to_owned();
+    one(&mut engine, vec![Op::Configure { component, limits }]).unwrap();
+    let (ahead, beyond) = (register(&mut engine, "a", None), register(&mut engine, "b", None));
+    let stream = one(&mut engine, vec![publish(), publish()]).unwrap().published[0].stream;
+    for (consumer, from) in [(ahead, Sequence(1)), (beyond, Sequence(2))] {
+        let ranges = vec![(from, Sequence(2))];
+        one(&mut engine, vec![Op::Ack { consumer, stream, ranges }]).unwrap();
+    }
+    one(&mut engine, vec![publish()]).unwrap();
+    one(&mut engine, vec![publish()]).unwrap();
+    let row = &engine.index().streams[&stream].row;
+    assert_eq!((row.messages, row.losses.overflowed), (2, 1));
+}
+
+#[test]
 fn a_number_of_a_forgotten_consumer_is_never_given_again() {
     let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
     let mut first = engine(&disk, &clock);

@@ -227,13 +227,14 @@ pub(super) fn release(
     Ok(())
 }
 
-/// Deletes what every consumer has, after overflow took what was before it.
+/// Deletes what every consumer has, after overflow took this message before it.
 pub(super) fn release_beyond(
     index: &mut Index,
     writer: &mut Writer<'_>,
     id: StreamId,
+    sequence: Sequence,
 ) -> Result<(), Error> {
-    if index.all_have_beyond(id) { release(index, writer, id) } else { Ok(()) }
+    if index.all_have_beyond(id, sequence) { release(index, writer, id) } else { Ok(()) }
 }
 
 /// What expiry or overflow took need not be waited for: moves the stream's start, and every cursor

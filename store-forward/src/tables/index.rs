@@ -211,12 +211,15 @@ impl Index {
         consumers.iter().map(|consumer| self.done(*consumer, stream)).min()
     }
 
-    /// Whether every consumer has something beyond what it has in a row.
-    pub(super) fn all_have_beyond(&self, stream: StreamId) -> bool {
+    /// Whether every consumer has something beyond this message.
+    pub(super) fn all_have_beyond(&self, stream: StreamId, sequence: Sequence) -> bool {
         let Some(consumers) = self.streams.get(&stream).map(|stream| &stream.consumers) else {
             return false;
         };
-        let beyond = |id| self.cursors.get(&(id, stream)).is_some_and(|c| !c.ranges.is_empty());
+        let beyond = |id| {
+            let cursor = self.cursors.get(&(id, stream));
+            cursor.is_some_and(|cursor| cursor.done > sequence || !cursor.ranges.is_empty())
+        };
         !consumers.is_empty() && consumers.iter().all(|id| beyond(*id))
     }
 

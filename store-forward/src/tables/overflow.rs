@@ -134,7 +134,7 @@ fn drop_oldest(index: &mut Index, writer: &mut Writer<'_>, id: StreamId) -> Resu
     let Some(first) = index.streams.get(&id).map(|s| s.row.first) else { return Ok(false) };
     let Some((sequence, _)) = writer.first_message(id, first)? else { return Ok(false) };
     lose(index, writer, id, sequence, Loss::Overflow)?;
-    release_beyond(index, writer, id)?;
+    release_beyond(index, writer, id, sequence)?;
     Ok(true)
 }
 
@@ -154,7 +154,7 @@ fn drop_lowest(
         if usize::from(row.body.priority.min(7)) == lowest {
             remember(index, id, lowest, sequence);
             lose(index, writer, id, sequence, Loss::Overflow)?;
-            release_beyond(index, writer, id)?;
+            release_beyond(index, writer, id, sequence)?;
             return Ok(true);
         }
         from = sequence.next();
