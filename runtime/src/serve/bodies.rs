@@ -5,7 +5,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Bytes of bodies that are read or handled at a time, all connections together; a longer one is
 /// let in alone. Handling one takes about as much again.
-const MOST_BYTES: u32 = 16 << 20;
+const MOST_BYTES: u32 = 8 << 20;
 
 /// Bodies of so many bytes and fewer are not counted: a client with a reading to tell need not wait
 /// for others' uploads, and the bound on connections is one on these.
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn large_bodies_wait_for_each_other_and_small_ones_for_none() {
         let bodies = Bodies::new();
-        let first = bodies.room(&told(12 << 20)).now_or_never().flatten();
+        let first = bodies.room(&told(4 << 20)).now_or_never().flatten();
         assert!(first.is_some());
         assert!(bodies.room(&told(5 << 20)).now_or_never().is_none());
         assert!(bodies.room(&SizeHint::new()).now_or_never().is_some());
