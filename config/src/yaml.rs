@@ -90,6 +90,13 @@ struct Stretch<'a> {
 }
 
 impl<'a> Stretch<'a> {
+    /// The last line with something on it: at the end of a text the parser may be further. YAML ends
+    /// lines at carriage returns, too.
+    fn last_line(self) -> usize {
+        let text = self.text.trim_end_matches(['\n', '\r']);
+        text.matches(['\n', '\r']).count() - text.matches("\r\n").count() + 1
+    }
+
     /// From the first `---` at a line or after it, but not from our own first line on: `---`
     /// starts a document whatever came before it.
     fn next_document(self, line: usize) -> Option<Self> {
@@ -115,10 +122,11 @@ impl build::Builder<'_> {
     /// Feeds the parser's events to the tree until the end or the first fault.
     fn run(&mut self, stretch: Stretch<'_>) -> Option<Fault> {
         let mut parser = Parser::new_from_str(stretch.text);
+        let last = stretch.last_line();
         while let Some(event) = parser.next_event() {
             let taken = match event {
                 Ok((Event::StreamEnd, _)) => return None,
-                Ok((event, span)) => self.take(event, span.start.line()),
+                Ok((event, span)) => self.take(event, span.start.line().min(last)),
                 Err(error) => Err(syntax(&error, stretch)),
             };
             if let Err(fault) = taken {
@@ -131,8 +139,7 @@ impl build::Builder<'_> {
 
 /// The parser's error; tabs are named, because its message rarely does and they can't be seen.
 fn syntax(error: &ScanError, stretch: Stretch<'_>) -> Fault {
-    // At the end of a text the parser may be a line ahead.
-    let line = error.marker().line().clamp(1, stretch.text.lines().count().max(1));
+    let line = error.marker().line().clamp(1, stretch.last_line());
     let before = line.saturating_sub(2);
     let around = stretch.text.lines().enumerate().skip(before).take(line + 1 - before);
     for (index, text) in around {

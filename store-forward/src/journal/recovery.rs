@@ -220,12 +220,8 @@ impl Pass<'_> {
                 None => unknown.push(found),
             }
         }
-        // Without any header every generation is possible.
-        let newest = sources.iter().map(|source| source.generation).max();
-        let more = u32::try_from(unknown.len()).unwrap_or(u32::MAX);
-        let newest = newest.map_or(segment::GENERATION_MAX, |newest| newest.saturating_add(more));
         for found in unknown {
-            match self.guess(&found, newest)? {
+            match self.guess(&found)? {
                 Some((start, Frame { generation, lsn: base, .. })) => {
                     let end = found.bytes;
                     sources.push(Source { generation, base, start, end, guessed: true, found });
@@ -238,11 +234,12 @@ impl Pass<'_> {
 
     /// The first frame of a segment without a header. A segment that was reserved and never used
     /// has none, and is all zeros; anything else without a frame is damage.
-    fn guess(&mut self, found: &Found, newest: u32) -> Result<Option<Placed>, JournalError> {
+    fn guess(&mut self, found: &Found) -> Result<Option<Placed>, JournalError> {
         let mut scanner = Scanner::new(&found.name, &found.file, found.bytes);
         let highest = self.applied.0.saturating_add(NUMBERS_AHEAD);
         let first = scanner.find(segment::HEADER_BYTES, |_, frame| {
-            (1..=newest).contains(&frame.generation) && (1..=highest).contains(&frame.lsn.0)
+            (1..=segment::GENERATION_MAX).contains(&frame.generation)
+                && (1..=highest).contains(&frame.lsn.0)
         })?;
         if first.is_none() {
             let end = scanner.zeros_from(0)?;
