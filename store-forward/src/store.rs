@@ -201,7 +201,7 @@ impl Store {
     }
 
     fn now_ms(&self) -> u64 {
-        self.inner.base_ms + self.inner.clock.read().up_ms
+        self.inner.base_ms.saturating_add(self.inner.clock.read().up_ms)
     }
 }
 

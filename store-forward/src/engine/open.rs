@@ -190,10 +190,11 @@ impl Engine {
             return 0;
         }
         let now = self.clock.read();
-        let booted_at = now.wall_ms - i64::try_from(now.up_ms).unwrap_or(i64::MAX);
-        let off = u64::try_from(booted_at - self.last.wall_ms).unwrap_or(0).min(MAX_OFF_MS);
+        let booted_at = now.wall_ms.saturating_sub_unsigned(now.up_ms);
+        let off = booted_at.saturating_sub(self.last.wall_ms);
+        let off = u64::try_from(off).unwrap_or(0).min(MAX_OFF_MS);
         let counted = if now.believed && self.last.believed { off } else { 0 };
-        meta.base_ms + self.last.up_ms + counted
+        meta.base_ms.saturating_add(self.last.up_ms).saturating_add(counted)
     }
 
     fn report(&self) {

@@ -82,7 +82,7 @@ impl Index {
 
     /// Device time of a moment of this boot.
     pub(crate) fn device_ms(&self, up_ms: u64) -> u64 {
-        self.meta.base_ms + up_ms
+        self.meta.base_ms.saturating_add(up_ms)
     }
 
     /// Bytes of messages and state that are kept.
