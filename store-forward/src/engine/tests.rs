@@ -188,10 +188,7 @@ fn a_message_that_everyone_has_goes_with_the_expired_one_before_it() {
 fn a_message_that_everyone_has_goes_with_the_dropped_one_before_it() {
     let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
     let mut engine = engine(&disk, &clock);
-    let limits =
-        StreamLimits { max_messages: 2, overflow: Overflow::DropOldest, ..StreamLimits::default() };
-    let component = "pubsub".to_owned();
-    one(&mut engine, vec![Op::Configure { component, limits }]).unwrap();
+    keep_two(&mut engine);
     let consumer = register(&mut engine, "a", None);
     let stream = one(&mut engine, vec![publish(), publish()]).unwrap().published[0].stream;
     let ranges = vec![(Sequence(2), Sequence(2))];
@@ -204,10 +201,7 @@ fn a_message_that_everyone_has_goes_with_the_dropped_one_before_it() {
 fn what_everyone_has_is_not_counted_as_lost_however_each_has_it() {
     let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
     let mut engine = engine(&disk, &clock);
-    let limits =
-        StreamLimits { max_messages: 2, overflow: Overflow::DropOldest, ..StreamLimits::default() };
-    let component = "pubsub".to_owned();
-    one(&mut engine, vec![Op::Configure { component, limits }]).unwrap();
+    keep_two(&mut engine);
     let (ahead, beyond) = (register(&mut engine, "a", None), register(&mut engine, "b", None));
     let stream = one(&mut engine, vec![publish(), publish()]).unwrap().published[0].stream;
     for (consumer, from) in [(ahead, Sequence(1)), (beyond, Sequence(2))] {
@@ -248,6 +242,14 @@ fn dead_letters_keep_to_the_limits_of_their_topic() {
     }
     let letters = &engine.index().streams[&StreamId(2)].row;
     assert_eq!((letters.messages, letters.losses.overflowed), (1, 1));
+}
+
+/// From now on a topic keeps its two newest messages.
+fn keep_two(engine: &mut Engine) {
+    let limits =
+        StreamLimits { max_messages: 2, overflow: Overflow::DropOldest, ..StreamLimits::default() };
+    let component = "pubsub".to_owned();
+    one(engine, vec![Op::Configure { component, limits }]).unwrap();
 }
 
 fn register(engine: &mut Engine, name: &str, dead_letter: Option<Topic>) -> ConsumerId {
