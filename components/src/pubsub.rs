@@ -17,11 +17,12 @@ pub trait PubSub: Send + Sync + 'static {
     async fn publish(&self, messages: Vec<(String, NewMessage)>) -> Result<(), Refusal>;
 
     /// Registers a subscriber, or changes the one of that name. It is kept over restarts, and
-    /// messages wait for it, until [`unsubscribe`](Self::unsubscribe).
+    /// messages wait for it.
     async fn subscribe(&self, spec: SubscribeSpec) -> Result<Consumer, Refusal>;
 
-    /// Forgets a subscriber: what waits for it alone goes.
-    async fn unsubscribe(&self, name: &str) -> Result<(), Refusal>;
+    /// Makes a subscriber inactive that its app no longer names: what waits for it is kept for a
+    /// time, in case it comes back. Says whether it was active.
+    async fn unsubscribe(&self, name: &str) -> Result<bool, Refusal>;
 
     /// The consumers that are registered on this component; none when its store can't be read.
     fn consumers(&self) -> Vec<ConsumerSpec>;

@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_and_a_failed_disk_are_told_apart() {
-        let full = Refusal::from(Error::DiskFull { free: 1, reserve: 2 });
+        let full = Refusal::from(Error::DiskFull { free: 1, reserve: 2, holder: None });
         assert!(matches!(full, Refusal::Full(_)));
         let failed = Refusal::from(Error::Poisoned { cause: "fdatasync: EIO".into() });
         assert!(matches!(failed, Refusal::Unavailable(_)));

@@ -203,6 +203,10 @@ pub struct NodeLimits {
     pub max_connections: Option<u32>,
     /// `unclaimedRetention`.
     pub unclaimed_retention: Option<Duration>,
+    /// `inactiveGrace`.
+    pub inactive_grace: Option<Duration>,
+    /// `inactiveRetention`; zero is for ever.
+    pub inactive_retention: Option<Duration>,
 }
 
 /// `Node.spec.listeners`.

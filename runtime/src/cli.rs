@@ -23,7 +23,7 @@ pub enum Command {
     Check(CheckArgs),
     /// Ask the running process how it is.
     Status(StatusArgs),
-    /// Forget a consumer that is not coming back: what waits for it alone goes.
+    /// Forget a consumer that is not coming back, and delete what waits for it alone.
     Forget(ForgetArgs),
 }
 
@@ -189,6 +189,9 @@ pub struct StatusArgs {
 pub struct ForgetArgs {
     /// The consumer's name, as `pannier status` shows it.
     pub consumer: String,
+    /// Delete the backlog of a consumer that is in use; it goes on with the next message.
+    #[arg(long)]
+    pub force: bool,
     /// The data directory of the process to ask: the user's own, or else the system service's,
     /// `/var/lib/pannier`.
     #[arg(long)]

@@ -7,20 +7,34 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::extract::{Path as Segment, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use axum::{Json, Router};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
-use serde::Serialize;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
 use store_forward::Store;
+use store_forward::store::Forgotten;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::uplink::{Snapshot, UplinkStatus};
 
 /// The socket's name in the data directory.
 const SOCKET: &str = "control.sock";
+
+/// Asks for a consumer to be forgotten that is in use.
+const FORCE: &str = "force=true";
+
+/// What became of the backlog of a consumer that was forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgetAnswer {
+    /// Messages that nobody else waits for: they are deleted.
+    pub deleted: u64,
+    /// Messages that stay for others.
+    pub kept: u64,
+}
 
 /// What the process tells of itself.
 #[derive(Clone)]
@@ -98,14 +112,40 @@ async fn status(State(control): State<Control>) -> Response {
     }
 }
 
-async fn forget(State(control): State<Control>, Segment(name): Segment<String>) -> Response {
-    match control.store.unregister(&name).await {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(error @ store_forward::Error::UnknownConsumer(_)) => {
-            (StatusCode::NOT_FOUND, error.to_string()).into_response()
+async fn forget(
+    State(control): State<Control>,
+    Segment(name): Segment<String>,
+    uri: Uri,
+) -> Response {
+    use store_forward::Error;
+    match control.store.forget(&name, uri.query() == Some(FORCE)).await {
+        Ok(Forgotten { deleted, kept }) => Json(ForgetAnswer { deleted, kept }).into_response(),
+        Err(error) => {
+            let status = match error {
+                Error::UnknownConsumer(_) => StatusCode::NOT_FOUND,
+                Error::InUse(_) => StatusCode::CONFLICT,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            (status, error.to_string()).into_response()
         }
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+/// Has a consumer forgotten, and says what became of its backlog. With `force` one that is in use
+/// loses its backlog and goes on with the next message.
+///
+/// # Errors
+///
+/// When there is no such consumer, it is in use, or nobody answers.
+pub async fn ask_to_forget(
+    data_dir: &Path,
+    consumer: &str,
+    force: bool,
+) -> Result<ForgetAnswer, AskError> {
+    let name = utf8_percent_encode(consumer, NON_ALPHANUMERIC);
+    let query = if force { format!("?{FORCE}") } else { String::new() };
+    let answer = ask(data_dir, "DELETE", &format!("/consumers/{name}{query}")).await?;
+    serde_json::from_slice(&answer).map_err(|error| refused(data_dir, &error))
 }
 
 /// Why there is no answer.
@@ -118,6 +158,9 @@ pub enum AskError {
     /// Others than its user ask.
     #[error("the pannier on {} answers to its own user and to root alone: ask with sudo", .0.display())]
     NotAllowed(PathBuf),
+    /// It refused.
+    #[error("{0}")]
+    Answered(String),
     /// It can't answer.
     #[error("pannier on {} can't be asked: {cause}", dir.display())]
     Refused {
@@ -155,7 +198,7 @@ pub async fn ask(data_dir: &Path, method: &str, path: &str) -> Result<Vec<u8>, A
     if status.is_success() {
         return Ok(body.to_vec());
     }
-    Err(refused(&String::from_utf8_lossy(&body)))
+    Err(AskError::Answered(String::from_utf8_lossy(&body).into_owned()))
 }
 
 fn refused(dir: &Path, cause: &(impl std::fmt::Display + ?Sized)) -> AskError {

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::Parser;
 use runtime::cli::{CheckArgs, Cli, Command, ForgetArgs, RunArgs, StatusArgs, normalize};
+use runtime::control::{self, ForgetAnswer};
 use runtime::settings::{self, Settings};
 use runtime::systemd::{self, Notice};
 use runtime::wiring::{self, StartError};
-use runtime::{control, logs, panics, report};
+use runtime::{logs, panics, report};
 use tokio::sync::watch;
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
@@ -143,9 +144,17 @@ async fn status(args: StatusArgs) -> ExitCode {
 }
 
 async fn forget(args: ForgetArgs) -> ExitCode {
-    let path = format!("/consumers/{}", args.consumer);
-    match control::ask(&data_dir(args.data_dir), "DELETE", &path).await {
-        Ok(_) => ExitCode::SUCCESS,
+    let ForgetArgs { consumer, force, data_dir } = args;
+    let data_dir = self::data_dir(data_dir);
+    match control::ask_to_forget(&data_dir, &consumer, force).await {
+        Ok(ForgetAnswer { deleted, kept }) => {
+            let alone = if deleted == 0 { "" } else { " (nobody else waits for them)" };
+            println!(
+                "forgot {}: {deleted} messages deleted{alone}, {kept} stay for others",
+                consumer.escape_debug()
+            );
+            ExitCode::SUCCESS
+        }
         Err(error) => fail(&error.to_string(), 1),
     }
 }

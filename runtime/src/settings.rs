@@ -252,6 +252,8 @@ fn limits(
         disk_bytes: given.disk.unwrap_or(base.disk_bytes),
         reserve_bytes: given.reserve.unwrap_or(base.reserve_bytes),
         unclaimed_retention: given.unclaimed_retention.unwrap_or(base.unclaimed_retention),
+        inactive_grace: given.inactive_grace.unwrap_or(base.inactive_grace),
+        inactive_retention: given.inactive_retention.or(base.inactive_retention),
     };
     let needed = max_body as u64 + RECORD_OVERHEAD;
     if limits.segment_bytes < needed {

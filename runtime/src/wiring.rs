@@ -93,6 +93,9 @@ pub async fn run(
 ) -> Result<(), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(OsClock::new());
     let store = open(&settings, &clock).await?;
+    if let Err(error) = store.configured(|consumer| is_configured(&settings, consumer)).await {
+        tracing::warn!(%error, "failed to write down which consumers are configured");
+    }
     let ground = ground(&settings, store.clone(), Arc::clone(&clock));
     let loaded = load(&settings.resources, &ground).await.map_err(StartError::Configuration)?;
     let block = Arc::new(PubSubBlock::new(loaded.pubsub.clone()));
@@ -126,7 +129,7 @@ pub async fn run(
     serve_control(&settings, control, (calls, connections), &mut servers, &stop).await?;
     let deps = Deps { store: &store, block: &block, loaded: &loaded };
     start_uplinks(&settings, &deps, &statuses, &mut drains, &stop);
-    warn_of_strangers(&settings, &store);
+    warn_of_leftovers(&store, &loaded);
     ready(&addresses);
     wait(&stop).await;
     systemd::notify(Notice::Stopping);
@@ -262,21 +265,41 @@ fn render(block: Arc<PubSubBlock>) -> Render {
     })
 }
 
-/// Consumers of uplinks that no file names any more: their backlog is kept, and said so.
-fn warn_of_strangers(settings: &Settings, store: &Store) {
+/// Whether a flag or a file names the consumer, or the app that it is a subscription of.
+fn is_configured(settings: &Settings, consumer: &str) -> bool {
+    let is_of = |kind: &str, name: &str| {
+        let rest = consumer.strip_prefix(kind).and_then(|rest| rest.strip_prefix(name));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    settings.resources.uplinks.iter().any(|uplink| is_of("uplink/", &uplink.name))
+        || settings.apps.iter().any(|app| is_of("app/", &app.id))
+}
+
+/// Warns of what the store keeps for consumers and components that nobody names any more.
+fn warn_of_leftovers(store: &Store, loaded: &Loaded) {
     let Ok(status) = store.status() else { return };
-    for consumer in status.consumers {
-        let Some(name) = consumer.name.strip_prefix("uplink/") else { continue };
-        let named = |uplink: &config::model::Uplink| {
-            name == uplink.name
-                || name.strip_prefix(&uplink.name).is_some_and(|r| r.starts_with('/'))
-        };
-        if !settings.resources.uplinks.iter().any(named) {
-            tracing::warn!(
-                consumer = consumer.name,
-                backlog = consumer.backlog,
-                "uplink is not configured any more, what waits for it is kept: see `pannier forget`"
-            );
+    for consumer in status.consumers.iter().filter(|consumer| consumer.backlog > 0) {
+        let Some(inactive) = &consumer.inactive else { continue };
+        tracing::warn!(
+            consumer = consumer.name,
+            messages = consumer.backlog,
+            reason = inactive.reason,
+            "consumer is not in use any more, what waits for it is kept: see `pannier forget`"
+        );
+    }
+    let mut kept = BTreeMap::<&str, u64>::new();
+    for stream in status.streams.iter().filter(|stream| stream.messages > 0) {
+        *kept.entry(&stream.pubsub).or_default() += stream.messages;
+    }
+    for (component, messages) in kept {
+        if !loaded.durable.contains(component) {
+            tracing::warn!(component, messages, "component is gone and holds messages");
+        }
+    }
+    for state in &status.state {
+        if !loaded.state.iter().any(|known| known.name == state.component) {
+            let (component, keys) = (&state.component, state.keys);
+            tracing::warn!(component, keys, "component is gone and holds keys");
         }
     }
 }

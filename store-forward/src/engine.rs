@@ -4,6 +4,7 @@
 //! journal; the journal is synced; then the transaction commits and readers see it. Nothing is
 //! visible that is not durable, and nothing is answered that is not visible.
 
+mod crowding;
 mod open;
 mod space;
 #[cfg(feature = "simulation")]
@@ -22,11 +23,11 @@ use crate::ids::{ConsumerId, Lsn, Sequence, StreamId};
 use crate::journal::{Journal, JournalError, Recovery};
 use crate::limits::Limits;
 use crate::record::{Op, Record, Timestamp};
-use crate::tables::{Applied, Reader, Tables, Writer};
+use crate::tables::{Applied, Forgotten, Reader, Resumed, Tables, Writer};
 
 pub use open::{OpenError, Options};
 #[cfg(feature = "simulation")]
-pub use view::{StateFacts, StreamFacts};
+pub use view::{ConsumerFacts, StateFacts, StreamFacts};
 
 /// Rows and messages that one record of the sweeper takes: bounds its transaction.
 const EXPIRE_AT_ONCE: u32 = 1000;
@@ -58,7 +59,7 @@ impl Request {
 }
 
 /// What a commit did.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Committed {
     /// The record's place in the journal, and the entity tag of the rows it set.
     pub lsn: Lsn,
@@ -66,6 +67,12 @@ pub struct Committed {
     pub published: Vec<Published>,
     /// The consumer that it registered.
     pub registered: Option<ConsumerId>,
+    /// What became of the backlog that it gave up.
+    pub forgotten: Option<Forgotten>,
+    /// The consumer that gave up its backlog and goes on.
+    pub(crate) skipped: Option<ConsumerId>,
+    /// The streams that the consumer reads again.
+    pub(crate) resumed: Vec<Resumed>,
 }
 
 /// Where a message went.
@@ -84,6 +91,7 @@ pub struct Engine {
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     space: space::Space,
+    crowding: crowding::Crowding,
     limits: Limits,
     poisoned: Option<String>,
     buffer: Vec<u8>,
@@ -182,6 +190,17 @@ impl Engine {
         }
     }
 
+    /// Writes down what is not in the tables' own file, before the store is closed.
+    pub(crate) fn close(&mut self) {
+        let (retention, now_ms) =
+            (self.limits.retention(), self.tables.index.device_ms(self.clock.read().up_ms));
+        if self.tables.have_consumers_aged(&retention, now_ms) {
+            let ops = vec![Op::Expire { limit: EXPIRE_AT_ONCE, retention }];
+            self.commit(&[Request { ops, durable: false }]);
+        }
+        self.checkpoint();
+    }
+
     fn try_commit(
         &mut self,
         requests: &[Request],
@@ -197,7 +216,7 @@ impl Engine {
                 answers.push(match self.admit(&mut writer, at, &request.ops, full) {
                     Ok(()) => Ok(self.apply(&mut writer, at, &request.ops)?),
                     Err(error @ Error::Tables(_)) => return Err(error),
-                    Err(error) => Err(error),
+                    Err(error) => Err(self.crowding.explain(error, &self.tables.index, at.up_ms)),
                 });
             }
         }
@@ -261,22 +280,32 @@ impl Engine {
     ) -> Result<Committed, Error> {
         if ops.is_empty() {
             let lsn = Lsn(self.next.0.saturating_sub(1));
-            return Ok(Committed { lsn, published: Vec::new(), registered: None });
+            return Ok(Committed { lsn, ..Committed::default() });
         }
         let lsn = self.next;
         self.next = lsn.next();
         self.last = at;
-        let Applied { published, registered } = self.tables.apply(writer, lsn, at, ops)?;
+        let applied = self.tables.apply(writer, lsn, at, ops)?;
+        let Applied { published, registered, resumed, forgotten, skipped, given_up } = applied;
+        for (consumer, Forgotten { deleted, kept }) in given_up {
+            tracing::warn!(
+                consumer,
+                deleted,
+                kept_for_others = kept,
+                "inactive consumer was kept long enough, its backlog is deleted"
+            );
+        }
         let published =
             published.into_iter().map(|(stream, sequence)| Published { stream, sequence });
-        Ok(Committed { lsn, published: published.collect(), registered })
+        let published = published.collect();
+        Ok(Committed { lsn, published, registered, forgotten, skipped, resumed })
     }
 
     fn sweep(&mut self, now: u64) -> Vec<Published> {
         let mut letters = Vec::new();
         if self.next_expiry().is_some_and(|at| at <= now) {
-            let unclaimed_ms = millis(self.limits.unclaimed_retention);
-            let ops = vec![Op::Expire { limit: EXPIRE_AT_ONCE, unclaimed_ms }];
+            let retention = self.limits.retention();
+            let ops = vec![Op::Expire { limit: EXPIRE_AT_ONCE, retention }];
             for answer in self.commit(&[Request { ops, durable: false }]) {
                 letters.extend(answer.into_iter().flat_map(|done| done.published));
             }
@@ -313,8 +342,7 @@ impl Engine {
 
     /// When something is over its time, by time since boot. A failed read is tried again.
     fn next_expiry(&self) -> Option<u64> {
-        let unclaimed_ms = millis(self.limits.unclaimed_retention);
-        match self.tables.next_expiry(unclaimed_ms) {
+        match self.tables.next_expiry(&self.limits.retention()) {
             Ok(at_ms) => at_ms.map(|ms| ms.saturating_sub(self.tables.index.meta.base_ms)),
             Err(error) => {
                 tracing::error!(%error, "what is over its time can't be looked for");

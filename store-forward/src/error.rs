@@ -1,5 +1,7 @@
 //! What can go wrong with a commit or a read, in words for whoever called.
 
+use std::fmt;
+
 use crate::ids::Lsn;
 use crate::record::Topic;
 
@@ -35,23 +37,29 @@ pub enum Error {
     },
     /// A stream or component is full and its policy is to refuse.
     #[error(
-        "{topic} is full ({limit}): wait until its consumers catch up, raise the limit, or choose another overflow policy"
+        "{topic} is full ({limit}){}: wait until its consumers catch up, raise the limit, or choose another overflow policy",
+        held(holder.as_ref())
     )]
     Full {
         /// The stream.
         topic: Topic,
         /// The limit that was reached.
         limit: String,
+        /// Who holds most of what is there.
+        holder: Option<Holder>,
     },
     /// The disk is too full to take more in.
     #[error(
-        "the disk is full: {free} bytes are free and {reserve} are held back for acknowledgements and deletions; free some space"
+        "the disk is full: {free} bytes are free and {reserve} are held back for acknowledgements and deletions{}: free some space",
+        held(holder.as_ref())
     )]
     DiskFull {
         /// Bytes free.
         free: u64,
         /// Bytes held back.
         reserve: u64,
+        /// Who holds most of what the store keeps.
+        holder: Option<Holder>,
     },
     /// There is no file left to open for what is taken in.
     #[error(
@@ -60,13 +68,16 @@ pub enum Error {
     TooManyFiles,
     /// The store has reached the node's limit.
     #[error(
-        "the store uses {used} bytes, the limit is {limit}: wait until the backlog drains, or raise spec.limits.disk in the Node resource"
+        "the store uses {used} bytes, the limit is {limit}{}: wait until the backlog drains, or raise spec.limits.disk in the Node resource",
+        held(holder.as_ref())
     )]
     NodeFull {
         /// Bytes used.
         used: u64,
         /// Bytes allowed.
         limit: u64,
+        /// Who holds most of what is there.
+        holder: Option<Holder>,
     },
     /// No more streams or consumers.
     #[error(
@@ -102,6 +113,11 @@ pub enum Error {
     /// No such consumer.
     #[error("there is no consumer {0:?}")]
     UnknownConsumer(String),
+    /// A consumer is still in use.
+    #[error(
+        "consumer {0} is in use: take it out of the configuration or out of the app's subscriptions first, or add --force, which deletes its backlog and lets it go on with the next message"
+    )]
+    InUse(String),
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
@@ -120,6 +136,32 @@ impl Error {
                 | Self::TooMany { .. }
         )
     }
+}
+
+/// The consumer that most of the messages are kept for where there is no room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its name.
+    pub consumer: String,
+    /// Messages that wait for it.
+    pub messages: u64,
+    /// Whether nobody names it any more.
+    pub inactive: bool,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { consumer, messages, inactive } = self;
+        write!(f, "{messages} messages wait for {consumer}")?;
+        if *inactive {
+            write!(f, ", which is not in use any more (`pannier forget` gives them up)")?;
+        }
+        Ok(())
+    }
+}
+
+fn held(holder: Option<&Holder>) -> String {
+    holder.map(|holder| format!("; {holder}")).unwrap_or_default()
 }
 
 fn tag(etag: Option<u64>) -> String {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::record::Retention;
+
 /// The bounds of a store. All of them can be configured.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -35,6 +37,30 @@ pub struct Limits {
     pub reserve_bytes: u64,
     /// How long a message waits for a first consumer.
     pub unclaimed_retention: Duration,
+    /// How long a subscription goes on collecting that its app no longer names: an app that starts
+    /// with half of its subscriptions gets the rest right within that time.
+    pub inactive_grace: Duration,
+    /// How long the backlog of an inactive consumer is kept while the store is open; zero is for
+    /// ever. `None`: [`INACTIVE_APP`] for subscriptions, for ever for uplinks.
+    pub inactive_retention: Option<Duration>,
+}
+
+/// How long the backlog of an inactive subscription is kept unless configured otherwise.
+pub const INACTIVE_APP: Duration = Duration::from_secs(7 * 24 * 3600);
+
+impl Limits {
+    /// How long messages stay that nobody takes.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        let inactive = |default| millis(self.inactive_retention.unwrap_or(default));
+        Retention {
+            unclaimed_ms: millis(self.unclaimed_retention),
+            grace_ms: millis(self.inactive_grace),
+            inactive_app_ms: inactive(INACTIVE_APP),
+            inactive_uplink_ms: inactive(Duration::ZERO),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -54,6 +80,8 @@ impl Default for Limits {
             disk_bytes: 1 << 30,
             reserve_bytes: 8 << 20,
             unclaimed_retention: Duration::from_secs(24 * 3600),
+            inactive_grace: Duration::from_secs(3600),
+            inactive_retention: None,
         }
     }
 }

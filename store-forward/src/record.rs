@@ -122,6 +122,42 @@ pub enum ConsumerKind {
     Uplink,
 }
 
+/// Why a consumer is inactive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum InactiveReason {
+    /// No flag or file names it or its app any more. It collects nothing new.
+    NotConfigured,
+    /// Its app did not name it in its last answer. It collects for [`Retention::grace_ms`] more.
+    NotSubscribed,
+}
+
+/// How long messages stay that nobody takes, in elapsed milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retention {
+    /// A message that no consumer has a claim on: from its publish.
+    pub unclaimed_ms: u64,
+    /// How long a consumer goes on collecting that its app no longer names.
+    pub grace_ms: u64,
+    /// What is kept for an inactive subscription, from the end of its collecting; zero is for ever.
+    /// Only time during which the store is open counts.
+    pub inactive_app_ms: u64,
+    /// The same for an inactive uplink.
+    pub inactive_uplink_ms: u64,
+}
+
+impl Retention {
+    /// How long an inactive consumer of that kind is kept; `None` is for ever.
+    #[must_use]
+    pub fn inactive_ms(&self, kind: ConsumerKind) -> Option<u64> {
+        let ms = match kind {
+            ConsumerKind::App => self.inactive_app_ms,
+            ConsumerKind::Uplink => self.inactive_uplink_ms,
+        };
+        (ms != 0).then_some(ms)
+    }
+}
+
 /// Why a message left without having been acknowledged by a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -132,7 +168,8 @@ pub enum Loss {
     Overflow,
     /// The consumer refused it and no dead letter topic was set.
     Dropped,
-    /// No consumer was registered within `unclaimed_retention`.
+    /// No consumer had a claim on it within `unclaimed_retention`, or the last one that had was
+    /// forgotten.
     Unclaimed,
     /// Lost to damage. Not given yet: a lost record doesn't say which streams it was for, and the
     /// store takes a new epoch instead.
@@ -187,9 +224,9 @@ pub enum Op {
         /// The message.
         message: NewMessage,
     },
-    /// Registers a consumer, or changes the one of that name.
+    /// Registers a consumer, or changes the one of that name. It is active from then on.
     Register(ConsumerSpec),
-    /// Forgets a consumer: what it alone was kept for goes.
+    /// Forgets a consumer. What was kept for it alone is deleted, and counted as unclaimed.
     Unregister {
         /// Its name.
         name: String,
@@ -234,9 +271,24 @@ pub enum Op {
     Expire {
         /// The bound on one record's work.
         limit: u32,
-        /// How long a message waits for a first consumer, in elapsed milliseconds.
-        unclaimed_ms: u64,
+        /// How long messages stay that nobody takes.
+        retention: Retention,
     },
+    /// A consumer became inactive. What is kept for it stays.
+    Deactivate {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: InactiveReason,
+    },
+    /// A consumer gives up its backlog and goes on with the next message of each stream. What was
+    /// kept for it alone is deleted, and counted as unclaimed.
+    Skip {
+        /// Its name.
+        name: String,
+    },
+    /// The store was opened: the time before doesn't count towards [`Retention::inactive_ms`].
+    Resume,
 }
 
 /// `Vec<u8>` as one run of bytes: postcard would otherwise visit each byte.

@@ -18,12 +18,15 @@ use crate::engine::{Engine, Request};
 use crate::error::Error;
 use crate::ids::{ConsumerId, Epoch, NodeId, Sequence, StreamId};
 use crate::limits::StreamLimits;
-use crate::record::{ConsumerSpec, Op, Topic};
-use crate::tables::{Page, Reader};
+use crate::record::{ConsumerSpec, InactiveReason, Op, Retention, Topic};
+use crate::tables::{Page, Reader, Resumed};
 
 pub use crate::engine::{Committed, OpenError, Options, Published};
-pub use crate::tables::{Cursor, Losses, Row};
-pub use status::{ConsumerStatus, DamageStatus, LossStatus, Status, StreamStatus};
+pub use crate::tables::{Cursor, Forgotten, Losses, Row};
+pub use mailbox::News;
+pub use status::{
+    ConsumerStatus, DamageStatus, InactiveStatus, LossStatus, StateStatus, Status, StreamStatus,
+};
 
 use mailbox::{Mailbox, Mailboxes};
 use writer::{Answer, Pending, Queue};
@@ -54,6 +57,7 @@ struct Inner {
     base_ms: u64,
     gauges: Arc<status::Gauges>,
     damage: Vec<DamageStatus>,
+    retention: Retention,
 }
 
 /// With the last handle the writer ends, once it has written what is queued.
@@ -76,6 +80,7 @@ impl Store {
     ) -> Result<Self, OpenError> {
         let permits = options.limits.max_queued_requests;
         let commit_delay = options.limits.commit_delay;
+        let retention = options.limits.retention();
         let engine = Engine::open(options, disk, clock.clone())?;
         let meta = &engine.index().meta;
         let identity = Identity { node: meta.node.clone(), epoch: meta.epoch };
@@ -89,6 +94,7 @@ impl Store {
             base_ms: meta.base_ms,
             gauges: Arc::new(status::Gauges::default()),
             damage: status::damage(engine.recovery()),
+            retention,
         };
         let (queue, mailboxes) = (inner.queue.clone(), inner.mailboxes.clone());
         let gauges = inner.gauges.clone();
@@ -133,20 +139,24 @@ impl Store {
     }
 
     /// Registers a durable consumer, or takes up the one of that name with what `spec` says now. A
-    /// new one starts at the oldest message that is still kept.
+    /// new one starts at the oldest message that is still kept. What a former spec matched and this
+    /// one doesn't stays kept for it, and is delivered if a later one matches it again.
     ///
     /// # Errors
     ///
     /// See [`Store::commit`].
     pub async fn register(&self, spec: ConsumerSpec) -> Result<Consumer, Error> {
-        let known = self.inner.reader.consumers()?.into_iter().find(|(_, known)| *known == spec);
-        let id = match known {
+        let known = self.inner.reader.consumers()?.into_iter();
+        let mut known = known.filter(|(_, row)| row.inactive.is_none() && row.spec == spec);
+        let id = match known.next() {
             Some((id, _)) => id,
             None => {
                 let done = self.commit(vec![Op::Register(spec.clone())]).await?;
+                self.tell_missed(&spec.name, &done.resumed)?;
                 done.registered.ok_or_else(|| Error::UnknownConsumer(spec.name.clone()))?
             }
         };
+        self.tell_unmatched(id, &spec.name)?;
         let mailbox = self.inner.mailboxes.open(id);
         self.inner.queue.push(Pending {
             request: Request { ops: Vec::new(), durable: false },
@@ -161,16 +171,86 @@ impl Store {
     ///
     /// When the tables can't be read.
     pub fn consumers(&self) -> Result<Vec<ConsumerSpec>, Error> {
-        Ok(self.inner.reader.consumers()?.into_iter().map(|(_, spec)| spec).collect())
+        Ok(self.inner.reader.consumers()?.into_iter().map(|(_, row)| row.spec).collect())
     }
 
-    /// Forgets a consumer: what it alone was kept for goes.
+    /// Takes note of the consumers that the configuration names: others become inactive, and of
+    /// those that were inactive for that reason the ones that are back become active.
+    ///
+    /// # Errors
+    ///
+    /// See [`Store::commit`].
+    pub async fn configured(&self, is_named: impl Fn(&str) -> bool) -> Result<(), Error> {
+        let reason = InactiveReason::NotConfigured;
+        let mut ops = Vec::new();
+        let mut back = String::new();
+        for (_, row) in self.inner.reader.consumers()? {
+            let was = row.inactive.map(|inactive| inactive.reason);
+            match (is_named(&row.spec.name), was == Some(reason)) {
+                (false, false) => ops.push(Op::Deactivate { name: row.spec.name, reason }),
+                (true, true) => {
+                    back.clone_from(&row.spec.name);
+                    ops.push(Op::Register(row.spec));
+                }
+                _ => {}
+            }
+        }
+        if ops.is_empty() {
+            return Ok(());
+        }
+        let done = self.commit(ops).await?;
+        self.tell_missed(&back, &done.resumed)
+    }
+
+    /// Makes a consumer inactive that its app no longer names. Says whether it was active.
     ///
     /// # Errors
     ///
     /// [`Error::UnknownConsumer`]; see [`Store::commit`].
-    pub async fn unregister(&self, name: &str) -> Result<(), Error> {
-        self.commit(vec![Op::Unregister { name: name.to_owned() }]).await.map(|_| ())
+    pub async fn unsubscribed(&self, name: &str) -> Result<bool, Error> {
+        let mut known = self.inner.reader.consumers()?.into_iter();
+        if known.any(|(_, row)| row.spec.name == name && row.inactive.is_some()) {
+            return Ok(false);
+        }
+        let reason = InactiveReason::NotSubscribed;
+        self.commit(vec![Op::Deactivate { name: name.to_owned(), reason }]).await?;
+        Ok(true)
+    }
+
+    /// Forgets an inactive consumer, with what is kept for it alone. One that is in use is not
+    /// forgotten unless that is forced: then it loses its backlog and goes on with the next message.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownConsumer`], [`Error::InUse`]; see [`Store::commit`].
+    pub async fn forget(&self, name: &str, force: bool) -> Result<Forgotten, Error> {
+        let mut known = self.inner.reader.consumers()?.into_iter();
+        let Some((_, row)) = known.find(|(_, row)| row.spec.name == name) else {
+            return Err(Error::UnknownConsumer(name.to_owned()));
+        };
+        let name = name.to_owned();
+        let op = match (row.inactive, force) {
+            (Some(_), _) => Op::Unregister { name },
+            (None, true) => Op::Skip { name },
+            (None, false) => return Err(Error::InUse(name)),
+        };
+        Ok(self.commit(vec![op]).await?.forgotten.unwrap_or_default())
+    }
+
+    fn tell_missed(&self, consumer: &str, resumed: &[Resumed]) -> Result<(), Error> {
+        let mut missed = 0;
+        for Resumed { stream, after, until } in resumed {
+            let kept = self.inner.reader.count(*stream, *after, *until)?;
+            missed += (until.0 - after.0).saturating_sub(kept);
+        }
+        if missed > 0 {
+            tracing::warn!(
+                consumer,
+                missed,
+                "consumer is back, messages that came meanwhile were not kept for it"
+            );
+        }
+        Ok(())
     }
 
     /// Sets the limits of a pub/sub component's streams, where they are not set so already.
@@ -226,8 +306,8 @@ impl Consumer {
         &self.spec
     }
 
-    /// Resolves to the streams that have something new for it.
-    pub async fn news(&self) -> Vec<StreamId> {
+    /// Resolves once there is something new for it.
+    pub async fn news(&self) -> News {
         self.mailbox.take().await
     }
 

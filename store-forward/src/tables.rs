@@ -5,8 +5,11 @@
 
 mod apply;
 mod check;
+mod claims;
 mod expire;
 mod file;
+mod forget;
+mod inactive;
 mod index;
 mod overflow;
 mod read;
@@ -18,12 +21,17 @@ use redb::{Database, Durability, ReadableDatabase, WriteTransaction};
 use crate::error::Error;
 use crate::ids::{ConsumerId, Lsn, Sequence, StreamId};
 use crate::limits::Limits;
-use crate::record::{Op, Timestamp};
+use crate::record::{Op, Retention, Timestamp};
 
+pub(crate) use claims::Resumed;
 pub(crate) use file::{Ballast, TablesFile, finish};
+pub use forget::Forgotten;
 pub(crate) use index::Index;
 pub(crate) use read::{Page, Reader, StreamView};
+#[cfg(feature = "simulation")]
+pub(crate) use rows::ConsumerRow;
 pub use rows::{Cursor, Losses, Row};
+pub(crate) use rows::{Inactive, StateCount};
 pub(crate) use schema::Writer;
 
 /// What applying a record did, for whoever waits for it.
@@ -31,6 +39,13 @@ pub(crate) use schema::Writer;
 pub(crate) struct Applied {
     pub(crate) published: Vec<(StreamId, Sequence)>,
     pub(crate) registered: Option<ConsumerId>,
+    /// The streams that a consumer reads again.
+    pub(crate) resumed: Vec<Resumed>,
+    pub(crate) forgotten: Option<Forgotten>,
+    /// The consumer that gave up its backlog and goes on.
+    pub(crate) skipped: Option<ConsumerId>,
+    /// Inactive consumers that were kept long enough, by name.
+    pub(crate) given_up: Vec<(String, Forgotten)>,
 }
 
 /// The tables and their index.
@@ -105,12 +120,18 @@ impl Tables {
         apply::apply(&mut self.index, writer, lsn, at, ops)
     }
 
+    /// Whether inactive consumers have aged since that was last written down.
+    pub(crate) fn have_consumers_aged(&self, retention: &Retention, now_ms: u64) -> bool {
+        inactive::has_aged(&self.index, retention, now_ms)
+    }
+
     /// The device time at which something is over its time, in what was committed.
-    pub(crate) fn next_expiry(&self, unclaimed_ms: u64) -> Result<Option<u64>, Error> {
+    pub(crate) fn next_expiry(&self, retention: &Retention) -> Result<Option<u64>, Error> {
         let expiry = self.reader().next_expiry()?;
         let unclaimed = self.index.unclaimed();
         let oldest = self.reader().oldest_of(&unclaimed)?;
-        let unclaimed = oldest.map(|born_ms| born_ms.saturating_add(unclaimed_ms));
-        Ok([expiry, unclaimed].into_iter().flatten().min())
+        let unclaimed = oldest.map(|born_ms| born_ms.saturating_add(retention.unclaimed_ms));
+        let inactive = inactive::next_due(&self.index, retention);
+        Ok([expiry, unclaimed, inactive].into_iter().flatten().min())
     }
 }

@@ -83,8 +83,8 @@ impl PubSub for OnStore {
         Ok(self.store.register(spec).await?)
     }
 
-    async fn unsubscribe(&self, name: &str) -> Result<(), Refusal> {
-        Ok(self.store.unregister(name).await?)
+    async fn unsubscribe(&self, name: &str) -> Result<bool, Refusal> {
+        Ok(self.store.unsubscribed(name).await?)
     }
 
     fn consumers(&self) -> Vec<ConsumerSpec> {

@@ -90,6 +90,8 @@ fn limits(field: &Field<'_>) -> Option<NodeLimits> {
     let max_queued_requests = count("maxQueuedRequests");
     let max_connections = count("maxConnections");
     let unclaimed_retention = fields.read("unclaimedRetention", |time| time.duration());
+    let inactive_grace = fields.read("inactiveGrace", |time| time.duration());
+    let inactive_retention = fields.read("inactiveRetention", |time| time.duration());
     fields.refuse_others();
     Some(NodeLimits {
         disk: disk?,
@@ -106,6 +108,8 @@ fn limits(field: &Field<'_>) -> Option<NodeLimits> {
         max_queued_requests: max_queued_requests?,
         max_connections: max_connections?,
         unclaimed_retention: unclaimed_retention?,
+        inactive_grace: inactive_grace?,
+        inactive_retention: inactive_retention?,
     })
 }
 

@@ -126,8 +126,8 @@ impl PubSub for Nothing {
         Err(Refusal::Other("nothing ever comes".into()))
     }
 
-    async fn unsubscribe(&self, _: &str) -> Result<(), Refusal> {
-        Ok(())
+    async fn unsubscribe(&self, _: &str) -> Result<bool, Refusal> {
+        Ok(true)
     }
 
     fn consumers(&self) -> Vec<ConsumerSpec> {

@@ -136,24 +136,25 @@ impl Subscriptions {
         *self.active.lock().unwrap_or_else(PoisonError::into_inner) = active;
     }
 
-    /// Consumers from former times that neither the app nor a resource names any more: what they
-    /// alone were kept for goes. One that can't be run for an error in it keeps its messages.
-    async fn forget_stale(&self, wanted: &[Subscription]) {
+    /// Consumers that neither the app nor a resource names any more become inactive. One that can't
+    /// be run for an error in it stays as it is.
+    async fn deactivate_stale(&self, wanted: &[Subscription]) {
         let app_id = self.channel.app_id();
         for (pubsub, entry) in self.block.entries() {
             let consumers = entry.component.consumers();
             for consumer in subscriptions::stale(app_id, pubsub, &consumers, wanted) {
                 match entry.component.unsubscribe(consumer).await {
-                    Ok(()) => tracing::info!(
+                    Ok(true) => tracing::warn!(
                         app_id,
                         consumer,
-                        "the app no longer subscribes, the messages kept for it are released"
+                        "app no longer subscribes, its messages are kept in case it does again"
                     ),
+                    Ok(false) => {}
                     Err(error) => tracing::warn!(
                         app_id,
                         consumer,
                         %error,
-                        "a former subscription can't be forgotten, trying again at the next start"
+                        "failed to make a former subscription inactive"
                     ),
                 }
             }
@@ -166,7 +167,7 @@ impl Subscriber for Subscriptions {
     async fn answered(&self, programmatic: Vec<Subscription>) {
         let wanted = subscriptions::merge(self.channel.app_id(), &self.declared, programmatic);
         self.change(&wanted).await;
-        self.forget_stale(&wanted).await;
+        self.deactivate_stale(&wanted).await;
     }
 
     async fn stop(&self) {

@@ -32,9 +32,9 @@ impl PubSub for FakePubSub {
         Err(Refusal::Other("this fake has no store".into()))
     }
 
-    async fn unsubscribe(&self, name: &str) -> Result<(), Refusal> {
+    async fn unsubscribe(&self, name: &str) -> Result<bool, Refusal> {
         self.consumers.lock().unwrap().retain(|consumer| consumer != name);
-        Ok(())
+        Ok(true)
     }
 
     fn consumers(&self) -> Vec<ConsumerSpec> {

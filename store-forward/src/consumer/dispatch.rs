@@ -107,6 +107,25 @@ impl Dispatcher {
         self.lanes.insert(stream, Lane::new(cursor));
     }
 
+    /// The streams that it follows.
+    #[must_use]
+    pub fn streams(&self) -> Vec<StreamId> {
+        self.lanes.keys().copied().collect()
+    }
+
+    /// The consumer gave up its backlog of a stream, and `cursor` is where it stands now. What is in
+    /// flight lands, and is not sent again.
+    pub fn skip(&mut self, stream: StreamId, cursor: Cursor) {
+        let Some(lane) = self.lanes.get_mut(&stream) else { return };
+        lane.read = lane.read.max(cursor.done);
+        lane.cursor = cursor;
+        lane.queue.clear();
+        lane.refused.clear();
+        lane.expiries.clear();
+        lane.waits_since = None;
+        lane.more = true;
+    }
+
     /// The stream has grown.
     pub fn grown(&mut self, stream: StreamId) {
         if let Some(lane) = self.lanes.get_mut(&stream) {
@@ -180,6 +199,10 @@ impl Dispatcher {
         let mut ops = Vec::new();
         for (sequence, outcome) in outcomes {
             let Some(message) = lane.flying.remove(&sequence) else { continue };
+            if lane.cursor.has(sequence) {
+                // Its backlog was given up meanwhile.
+                continue;
+            }
             match outcome {
                 Outcome::Ack => acknowledge(&mut ops, self.consumer, stream, sequence),
                 Outcome::Unreachable(_) => {

@@ -1,6 +1,6 @@
 //! Drives a dispatcher: reads the store, hands batches to the sink, writes down what became of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::{Delivery, Outcome, Policy, Sink};
 use crate::error::Error;
 use crate::ids::{Sequence, StreamId};
 use crate::record::Topic;
-use crate::store::Consumer;
+use crate::store::{Consumer, News};
 
 /// Bytes read ahead from a stream at once: bounds memory, not delivery.
 const READ_BYTES: usize = 256 << 10;
@@ -47,7 +47,7 @@ pub async fn run(
             Some((stream, outcomes)) = driver.landing.next(), if !driver.landing.is_empty() => {
                 driver.settle(stream, outcomes);
             }
-            streams = driver.consumer.news(), if !stopping => driver.follow(&streams),
+            news = driver.consumer.news(), if !stopping => driver.take(&news),
             () = driver.sink.ready(), if driver.is_down() && !stopping => driver.dispatcher.mended(),
             () = sleep_until(wake), if wake.is_some() && !stopping => {}
         }
@@ -94,7 +94,24 @@ impl Driver {
         [dispatcher, self.unread_until].into_iter().flatten().min()
     }
 
-    fn follow(&mut self, streams: &[StreamId]) {
+    fn take(&mut self, news: &News) {
+        if news.skipped {
+            self.skip();
+        }
+        self.follow(&news.streams);
+    }
+
+    /// The backlog was given up: what was read of it is forgotten.
+    fn skip(&mut self) {
+        for stream in self.dispatcher.streams() {
+            match self.consumer.cursor(stream) {
+                Ok(cursor) => self.dispatcher.skip(stream, cursor),
+                Err(error) => self.cannot_read(&error),
+            }
+        }
+    }
+
+    fn follow(&mut self, streams: &BTreeSet<StreamId>) {
         for stream in streams {
             if self.dispatcher.follows(*stream) {
                 self.dispatcher.grown(*stream);

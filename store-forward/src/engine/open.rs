@@ -140,6 +140,7 @@ impl Engine {
             disk,
             clock,
             space,
+            crowding: super::crowding::Crowding::default(),
             limits,
             poisoned: None,
             buffer: Vec::new(),
@@ -175,6 +176,9 @@ impl Engine {
         let id = self.clock.boot_id();
         if meta.boot_id != id {
             ops.push(Op::Boot { id, base_ms: self.base_of_new_boot() });
+        }
+        if self.tables.index.consumers.values().any(|row| row.inactive.is_some()) {
+            ops.push(Op::Resume);
         }
         if ops.is_empty() {
             return Ok(());

@@ -89,7 +89,7 @@ impl Engine {
 
     fn disk_is_full(&self) -> Error {
         let free = self.disk.free_bytes().unwrap_or(0);
-        Error::DiskFull { free, reserve: self.space.reserve }
+        Error::DiskFull { free, reserve: self.space.reserve, holder: None }
     }
 
     /// Whether the tables' file has so much free inside that it need not grow: it keeps its size when
@@ -109,6 +109,10 @@ impl Engine {
         let used = self.disk_bytes();
         let limit = self.limits.disk_bytes;
         let alive = self.tables.index.live_bytes();
-        (used >= limit && alive + alive / 2 >= limit).then_some(Error::NodeFull { used, limit })
+        (used >= limit && alive + alive / 2 >= limit).then_some(Error::NodeFull {
+            used,
+            limit,
+            holder: None,
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! What survives: crashes, full disks and clocks that jump.
 #![allow(clippy::unwrap_used)]
 
+mod claims;
 mod crash;
 
 use std::time::Duration;
@@ -46,11 +47,11 @@ fn without_a_checkpoint_the_journal_alone_brings_everything_back() {
     for n in 0..200 {
         one(&mut first, vec![set(&n.to_string(), None), publish()]).unwrap();
     }
-    let bytes = first.index().meta.state_bytes;
+    let bytes = first.index().meta.state_bytes();
     drop(first);
     let second = engine(&disk, &clock);
     assert_eq!(second.recovery().replayed, 200);
-    assert_eq!(second.index().meta.state_bytes, bytes);
+    assert_eq!(second.index().meta.state_bytes(), bytes);
     let stream = second.index().streams.values().next().unwrap();
     assert_eq!((stream.row.messages, stream.row.next.0), (200, 201));
     for n in 0..200 {
@@ -132,7 +133,7 @@ fn the_sweeper_takes_what_is_over_its_time_and_then_sleeps() {
     while engine.due_in() == Some(Duration::ZERO) {
         engine.maintain();
     }
-    assert_eq!(engine.index().meta.state_bytes, 0);
+    assert_eq!(engine.index().meta.state_bytes(), 0);
     clock.advance(Duration::from_secs(20));
     engine.maintain();
     assert_eq!(engine.due_in(), None);

@@ -4,11 +4,14 @@ use super::Engine;
 use crate::consumer::Message;
 use crate::error::Error;
 use crate::ids::{ConsumerId, Epoch, Lsn, NodeId, Sequence, StreamId};
-use crate::record::{ConsumerSpec, Loss, Topic};
-use crate::tables::{Cursor, Losses, Page, Row};
+use crate::record::{ConsumerSpec, InactiveReason, Loss, Topic};
+use crate::tables::{ConsumerRow, Cursor, Losses, Page, Row};
 
 /// A key as it stands: component, key, entity tag, value.
 pub type StateFacts = (String, String, u64, Vec<u8>);
+
+/// A consumer as it stands.
+pub type ConsumerFacts = (ConsumerId, ConsumerSpec, Option<(InactiveReason, bool)>);
 
 /// A stream as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,12 +99,16 @@ impl Engine {
         facts.collect()
     }
 
-    /// The registered consumers.
+    /// The registered consumers, and of those that are inactive why, and whether they collect.
     ///
     /// # Errors
     /// When the tables can't be read.
-    pub fn consumers(&self) -> Result<Vec<(ConsumerId, ConsumerSpec)>, Error> {
-        self.reader().consumers()
+    pub fn consumers(&self) -> Result<Vec<ConsumerFacts>, Error> {
+        let facts = |(id, row): (ConsumerId, ConsumerRow)| {
+            let inactive = row.inactive.map(|inactive| (inactive.reason, inactive.collecting));
+            (id, row.spec, inactive)
+        };
+        Ok(self.reader().consumers()?.into_iter().map(facts).collect())
     }
 
     /// How far a consumer has come in a stream.

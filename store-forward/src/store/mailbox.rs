@@ -7,27 +7,47 @@ use tokio::sync::Notify;
 
 use crate::ids::{ConsumerId, StreamId};
 
-/// The streams with news for one consumer.
+/// What is new for a consumer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// The streams that have something for it.
+    pub streams: BTreeSet<StreamId>,
+    /// It gave up its backlog: what was read of it is not to be delivered.
+    pub skipped: bool,
+}
+
+impl News {
+    fn is_none(&self) -> bool {
+        self.streams.is_empty() && !self.skipped
+    }
+}
+
+/// What is new for one consumer.
 #[derive(Default)]
 pub(super) struct Mailbox {
-    streams: Mutex<BTreeSet<StreamId>>,
+    news: Mutex<News>,
     notify: Notify,
 }
 
 impl Mailbox {
-    pub(super) async fn take(&self) -> Vec<StreamId> {
+    pub(super) async fn take(&self) -> News {
         loop {
             let notified = self.notify.notified();
-            let streams = std::mem::take(&mut *lock(&self.streams));
-            if !streams.is_empty() {
-                return streams.into_iter().collect();
+            let news = std::mem::take(&mut *lock(&self.news));
+            if !news.is_none() {
+                return news;
             }
             notified.await;
         }
     }
 
     fn put(&self, streams: impl IntoIterator<Item = StreamId>) {
-        lock(&self.streams).extend(streams);
+        lock(&self.news).streams.extend(streams);
+        self.notify.notify_one();
+    }
+
+    fn skip(&self) {
+        lock(&self.news).skipped = true;
         self.notify.notify_one();
     }
 }
@@ -46,6 +66,14 @@ impl Mailboxes {
         let boxes = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(mailbox) = boxes.get(&consumer) {
             mailbox.put(streams);
+        }
+    }
+
+    /// A consumer gave up its backlog.
+    pub(super) fn skip(&self, consumer: ConsumerId) {
+        let boxes = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mailbox) = boxes.get(&consumer) {
+            mailbox.skip();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the store can tell of itself.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -8,20 +9,28 @@ use serde::Serialize;
 use super::Store;
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::ids::ConsumerId;
 use crate::journal::Recovery;
-use crate::record::ConsumerKind;
-use crate::tables::{Losses, StreamView};
+use crate::record::{ConsumerKind, ConsumerSpec, InactiveReason};
+use crate::tables::{Inactive, Losses, StateCount, StreamView};
 
 /// What the writer thread shows of itself.
 #[derive(Default)]
 pub(super) struct Gauges {
     disk_bytes: AtomicU64,
     poisoned: Mutex<Option<String>>,
+    state: Mutex<BTreeMap<String, StateCount>>,
 }
 
 impl Gauges {
     pub(super) fn update(&self, engine: &Engine) {
         self.disk_bytes.store(engine.disk_bytes(), Ordering::Relaxed);
+        let counts = &engine.index().meta.state;
+        let mut shown = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if *shown != *counts {
+            shown.clone_from(counts);
+        }
+        drop(shown);
         if let Some(cause) = engine.poisoned() {
             let mut poisoned = self.poisoned.lock().unwrap_or_else(PoisonError::into_inner);
             poisoned.get_or_insert_with(|| cause.to_owned());
@@ -42,6 +51,8 @@ pub struct Status {
     pub poisoned: Option<String>,
     /// What opening found damaged.
     pub damage: Vec<DamageStatus>,
+    /// What its state stores keep.
+    pub state: Vec<StateStatus>,
     /// Its streams.
     pub streams: Vec<StreamStatus>,
     /// Its consumers.
@@ -113,10 +124,37 @@ pub struct ConsumerStatus {
     pub name: String,
     /// `app` or `uplink`.
     pub kind: &'static str,
-    /// Messages that it has not, over all its streams.
+    /// Messages that wait for it. Of an inactive consumer: that are kept for it.
     pub backlog: u64,
+    /// Messages that are kept for it in topics that its filters no longer match.
+    pub unmatched: u64,
     /// Age of the oldest message in a stream that it has not finished, in elapsed milliseconds.
     pub oldest_age_ms: Option<u64>,
+    /// Set while nobody names it.
+    pub inactive: Option<InactiveStatus>,
+}
+
+/// A consumer that nobody names any more.
+#[derive(Clone, Debug, Serialize)]
+pub struct InactiveStatus {
+    /// `not configured` or `not subscribed`.
+    pub reason: &'static str,
+    /// Whether it still collects what is published.
+    pub collecting: bool,
+    /// Milliseconds of running after which what is kept for it is deleted, from the end of its
+    /// collecting; `None` is never.
+    pub kept_for_ms: Option<u64>,
+}
+
+/// What a state store component keeps.
+#[derive(Clone, Debug, Serialize)]
+pub struct StateStatus {
+    /// The component.
+    pub component: String,
+    /// Keys, expired ones too until they are swept.
+    pub keys: u64,
+    /// Bytes of keys and values.
+    pub bytes: u64,
 }
 
 impl Store {
@@ -141,6 +179,7 @@ impl Store {
             disk_bytes: self.inner.gauges.disk_bytes.load(Ordering::Relaxed),
             poisoned: poisoned.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             damage: self.inner.damage.clone(),
+            state: self.state_status(),
             consumers: self.consumer_status(&views, now_ms)?,
             streams: views.into_iter().map(|view| stream_status(view, now_ms)).collect(),
         })
@@ -153,22 +192,93 @@ impl Store {
     ) -> Result<Vec<ConsumerStatus>, Error> {
         let reader = &self.inner.reader;
         let mut all = Vec::new();
-        for (id, spec) in reader.consumers()? {
-            let (mut backlog, mut oldest) = (0, None);
-            for view in views.iter().filter(|view| spec.reads(&view.topic)) {
-                let missing = reader.backlog(view, &reader.cursor(id, view.id)?)?;
-                backlog += missing;
+        for (id, row) in reader.consumers()? {
+            let claims = reader.claims(id)?;
+            let (mut backlog, mut unmatched, mut oldest) = (0, 0, None);
+            for view in views {
+                let closed = claims.get(&view.id).copied();
+                let until = match closed {
+                    Some(until) => until,
+                    None if row.collects(&view.topic) => view.next.previous(),
+                    None => continue,
+                };
+                let missing = reader.cursor(id, view.id)?.missing(until).min(view.messages);
+                if closed.is_some() && row.inactive.is_none() {
+                    unmatched += missing;
+                } else {
+                    backlog += missing;
+                }
                 if missing > 0 {
                     oldest = oldest.max(view.oldest_ms.map(|ms| now_ms.saturating_sub(ms)));
                 }
             }
-            let kind = match spec.kind {
-                ConsumerKind::App => "app",
-                ConsumerKind::Uplink => "uplink",
-            };
-            all.push(ConsumerStatus { name: spec.name, kind, backlog, oldest_age_ms: oldest });
+            all.push(ConsumerStatus {
+                kind: kind(row.spec.kind),
+                inactive: row.inactive.map(|inactive| self.inactive_status(&row.spec, inactive)),
+                name: row.spec.name,
+                backlog,
+                unmatched,
+                oldest_age_ms: oldest,
+            });
         }
         Ok(all)
+    }
+
+    fn inactive_status(&self, spec: &ConsumerSpec, inactive: Inactive) -> InactiveStatus {
+        let kept = self.inner.retention.inactive_ms(spec.kind);
+        let ran_ms = self.now_ms().saturating_sub(inactive.seen_ms).saturating_add(inactive.ran_ms);
+        let passed_ms = if inactive.collecting { 0 } else { ran_ms };
+        InactiveStatus {
+            reason: match inactive.reason {
+                InactiveReason::NotConfigured => "not configured",
+                InactiveReason::NotSubscribed => "not subscribed",
+            },
+            collecting: inactive.collecting,
+            kept_for_ms: kept.map(|kept| kept.saturating_sub(passed_ms)),
+        }
+    }
+
+    /// Warns of what is kept for a consumer in topics that its filters no longer match.
+    pub(super) fn tell_unmatched(&self, id: ConsumerId, consumer: &str) -> Result<(), Error> {
+        let reader = &self.inner.reader;
+        let claims = reader.claims(id)?;
+        if claims.is_empty() {
+            return Ok(());
+        }
+        let (mut messages, mut example) = (0, None);
+        for view in reader.streams()? {
+            let Some(until) = claims.get(&view.id) else { continue };
+            let missing = reader.cursor(id, view.id)?.missing(*until).min(view.messages);
+            messages += missing;
+            example = example.or((missing > 0).then_some(view.topic));
+        }
+        if let Some(topic) = example {
+            tracing::warn!(
+                consumer,
+                messages,
+                example = %topic,
+                "messages are kept for topics that the consumer no longer matches: correct its \
+                 routes to have them delivered, or give them up with `pannier forget --force`"
+            );
+        }
+        Ok(())
+    }
+
+    fn state_status(&self) -> Vec<StateStatus> {
+        let counts = self.inner.gauges.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = |(component, count): (&String, &StateCount)| StateStatus {
+            component: component.clone(),
+            keys: count.keys,
+            bytes: count.bytes,
+        };
+        counts.iter().map(status).collect()
+    }
+}
+
+fn kind(kind: ConsumerKind) -> &'static str {
+    match kind {
+        ConsumerKind::App => "app",
+        ConsumerKind::Uplink => "uplink",
     }
 }
 

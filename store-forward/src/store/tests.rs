@@ -13,7 +13,7 @@ use crate::clock::{ManualClock, Reading};
 use crate::consumer::{Delivery, Outcome, Policy, Sink, run};
 use crate::disk::MemoryDisk;
 use crate::limits::{Limits, Overflow, StreamLimits};
-use crate::record::{Condition, ConsumerKind, Filter, NewMessage};
+use crate::record::{Condition, ConsumerKind, Filter, NewMessage, Retention};
 
 struct Bench {
     disk: Arc<MemoryDisk>,
@@ -298,7 +298,7 @@ async fn what_expires_is_counted_and_a_consumer_goes_on_behind_it() {
     let ops = vec![Op::Publish { topic, message: short }, publish("t", "long")];
     store.commit(ops).await.unwrap();
     bench.clock.advance(Duration::from_secs(10));
-    store.commit(vec![Op::Expire { limit: 10, unclaimed_ms: 1_000_000 }]).await.unwrap();
+    store.commit(vec![Op::Expire { limit: 10, retention: unclaimed(1_000_000) }]).await.unwrap();
     assert_eq!(store.status().unwrap().streams[0].lost.expired, 1);
     let script = Script::new(1, |_: &Delivery| Outcome::Ack);
     assert_eq!(script.drive(&store, consumer("c", "t"), policy()).await, ["long"]);
@@ -314,7 +314,7 @@ async fn a_hole_in_the_middle_keeps_nothing_behind_it() {
     let hole = Op::Publish { topic, message: short };
     store.commit(vec![publish("t", "1"), hole, publish("t", "3")]).await.unwrap();
     bench.clock.advance(Duration::from_secs(10));
-    store.commit(vec![Op::Expire { limit: 10, unclaimed_ms: 1_000_000 }]).await.unwrap();
+    store.commit(vec![Op::Expire { limit: 10, retention: unclaimed(1_000_000) }]).await.unwrap();
     let script = Script::new(2, |_: &Delivery| Outcome::Ack);
     assert_eq!(script.drive(&store, consumer("c", "t"), policy()).await, ["1", "3"]);
     store.close().await;
@@ -328,9 +328,9 @@ async fn a_message_for_nobody_waits_for_a_first_consumer_and_then_goes() {
     let store = bench.open();
     store.commit(vec![publish("t", "1")]).await.unwrap();
     bench.clock.advance(Duration::from_secs(100));
-    store.commit(vec![Op::Expire { limit: 10, unclaimed_ms: 200_000 }]).await.unwrap();
+    store.commit(vec![Op::Expire { limit: 10, retention: unclaimed(200_000) }]).await.unwrap();
     assert_eq!(store.status().unwrap().streams[0].messages, 1);
-    store.commit(vec![Op::Expire { limit: 10, unclaimed_ms: 100_000 }]).await.unwrap();
+    store.commit(vec![Op::Expire { limit: 10, retention: unclaimed(100_000) }]).await.unwrap();
     let stream = &store.status().unwrap().streams[0];
     assert_eq!((stream.messages, stream.lost.unclaimed), (0, 1));
 }
@@ -344,4 +344,8 @@ async fn what_is_longer_than_its_limit_is_refused_by_name() {
     assert!(text.contains("a key has 2000 bytes") && text.contains("spec.limits.maxKey"), "{text}");
     let refused = store.commit(vec![publish(&"t".repeat(65_536), "v")]).await.unwrap_err();
     assert!(refused.to_string().contains("a topic has 65536 bytes"), "{refused}");
+}
+
+fn unclaimed(unclaimed_ms: u64) -> Retention {
+    Retention { unclaimed_ms, ..Retention::default() }
 }

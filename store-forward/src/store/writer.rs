@@ -134,7 +134,7 @@ pub(super) fn run(
         announce(&engine, mailboxes, letters);
         gauges.update(&engine);
     }
-    engine.checkpoint();
+    engine.close();
     gauges.update(&engine);
     drop(engine);
     for stopped in std::mem::take(&mut queue.lock().stopped) {
@@ -152,6 +152,9 @@ fn commit(engine: &mut Engine, mailboxes: &Mailboxes, batch: Vec<Pending>) {
     let mut published = Vec::new();
     for (result, answer) in done.into_iter().zip(answers) {
         published.extend(result.iter().flat_map(|done| done.published.iter().copied()));
+        if let Some(consumer) = result.as_ref().ok().and_then(|done| done.skipped) {
+            mailboxes.skip(consumer);
+        }
         match answer {
             // A caller that went away needs no answer.
             Answer::To(caller) => drop(caller.send(result)),
@@ -174,8 +177,8 @@ fn announce(engine: &Engine, mailboxes: &Mailboxes, published: Vec<Published>) {
     streams.dedup();
     for stream in streams {
         let Some(known) = engine.index().streams.get(&stream) else { continue };
-        for consumer in &known.consumers {
-            mailboxes.put(*consumer, [stream]);
+        for claim in known.claims.iter().filter(|claim| claim.is_open()) {
+            mailboxes.put(claim.consumer, [stream]);
         }
     }
 }

@@ -1,14 +1,15 @@
 //! What each operation does. Deterministic: all it reads is the record and the tables.
 
-use super::index::Index;
+use super::index::{Claim, Index};
 use super::overflow;
 use super::rows::{MessageRow, StateRow};
 use super::schema::Writer;
-use super::{Applied, expire};
+use super::{Applied, claims, expire};
+use super::{forget, inactive};
 use crate::consumer::mark_dead_letter;
 use crate::error::Error;
 use crate::ids::{ConsumerId, Lsn, Sequence, StreamId};
-use crate::record::{ConsumerSpec, Loss, NewMessage, Op, Timestamp, Topic};
+use crate::record::{Loss, NewMessage, Op, Timestamp, Topic};
 
 pub(super) fn apply(
     index: &mut Index,
@@ -52,8 +53,20 @@ fn apply_op(
         Op::Publish { topic, message } => {
             applied.published.push(publish(index, writer, at, topic, message, Origin::Checked)?);
         }
-        Op::Register(spec) => applied.registered = Some(register(index, writer, spec)?),
-        Op::Unregister { name } => unregister(index, writer, name)?,
+        Op::Register(spec) => {
+            let (id, resumed) = claims::register(index, writer, spec)?;
+            applied.registered = Some(id);
+            applied.resumed.extend(resumed);
+        }
+        Op::Unregister { name } => applied.forgotten = forget::forget(index, writer, name)?,
+        Op::Skip { name } => {
+            let skipped = forget::skip(index, writer, name)?;
+            (applied.skipped, applied.forgotten) = skipped.unzip();
+        }
+        Op::Deactivate { name, reason } => {
+            inactive::deactivate(index, writer, name, *reason, now_ms)?;
+        }
+        Op::Resume => inactive::resume(index, writer, now_ms)?,
         Op::Ack { consumer, stream, ranges } => {
             acknowledge(index, writer, *consumer, *stream, ranges)?;
         }
@@ -70,9 +83,11 @@ fn apply_op(
             index.limits.insert(component.clone(), *limits);
             writer.put_limits(component, limits)?;
         }
-        Op::Expire { limit, unclaimed_ms } => {
-            let letters = expire::expire(index, writer, at, now_ms, *limit, *unclaimed_ms)?;
+        Op::Expire { limit, retention } => {
+            let unclaimed_ms = retention.unclaimed_ms;
+            let letters = expire::expire(index, writer, at, now_ms, *limit, unclaimed_ms)?;
             applied.published.extend(letters);
+            applied.given_up = inactive::age(index, writer, retention, now_ms)?;
         }
     }
     Ok(())
@@ -86,7 +101,9 @@ fn set(
     row: &StateRow<'_>,
 ) -> Result<(), Error> {
     let before = writer.put_state(component, key, row)?;
-    index.meta.state_bytes += (key.len() + row.value.len()) as u64;
+    let count = index.meta.state.entry(component.to_owned()).or_default();
+    count.keys += 1;
+    count.bytes += (key.len() + row.value.len()) as u64;
     forget_state(index, writer, component, key, before)?;
     if row.expires_ms != 0 {
         writer.put_state_expiry(row.expires_ms, component, key)?;
@@ -113,7 +130,13 @@ fn forget_state(
 ) -> Result<(), Error> {
     let Some((expires_ms, value_bytes)) = before else { return Ok(()) };
     let bytes = (key.len() + value_bytes) as u64;
-    index.meta.state_bytes = index.meta.state_bytes.saturating_sub(bytes);
+    if let Some(count) = index.meta.state.get_mut(component) {
+        count.keys = count.keys.saturating_sub(1);
+        count.bytes = count.bytes.saturating_sub(bytes);
+        if count.keys == 0 {
+            index.meta.state.remove(component);
+        }
+    }
     if expires_ms != 0 {
         writer.remove_state_expiry(expires_ms, component, key)?;
     }
@@ -165,28 +188,6 @@ fn publish(
     Ok((id, sequence))
 }
 
-fn register(
-    index: &mut Index,
-    writer: &mut Writer<'_>,
-    spec: &ConsumerSpec,
-) -> Result<ConsumerId, Error> {
-    let id = index.consumer_named(&spec.name).unwrap_or_else(|| index.new_consumer());
-    index.set_consumer(id, spec.clone());
-    writer.put_consumer(id, spec)?;
-    Ok(id)
-}
-
-fn unregister(index: &mut Index, writer: &mut Writer<'_>, name: &str) -> Result<(), Error> {
-    let Some(id) = index.consumer_named(name) else { return Ok(()) };
-    let streams: Vec<StreamId> = index.read_by(id);
-    index.remove_consumer(id);
-    writer.remove_consumer(id)?;
-    for stream in streams {
-        release(index, writer, stream)?;
-    }
-    Ok(())
-}
-
 fn acknowledge(
     index: &mut Index,
     writer: &mut Writer<'_>,
@@ -203,26 +204,40 @@ fn acknowledge(
     release(index, writer, stream)
 }
 
-/// Deletes what every consumer of the stream has.
+/// Deletes what every consumer with a claim has, and drops the claims that this ends.
 pub(super) fn release(
     index: &mut Index,
     writer: &mut Writer<'_>,
     id: StreamId,
 ) -> Result<(), Error> {
-    while let Some(done) = index.done_by_all(id) {
-        let Some(stream) = index.streams.get(&id) else { return Ok(()) };
-        let mut from = stream.row.first;
-        while from <= done && index.streams.get(&id).is_some_and(|s| s.row.messages > 0) {
-            remove(index, writer, id, from)?;
-            from = from.next();
+    loop {
+        while let Some(done) = index.done_by_all(id) {
+            delete_up_to(index, writer, id, done)?;
+            if !skip_hole(index, writer, id)? {
+                break;
+            }
         }
-        writer.remove_gaps(id, done)?;
-        if let Some(stream) = index.stream_mut(id) {
-            stream.row.first = stream.row.first.max(done.next()).min(stream.row.next);
-        }
-        if !skip_hole(index, writer, id)? {
+        if !claims::drop_finished(index, writer, id)? {
             return Ok(());
         }
+    }
+}
+
+fn delete_up_to(
+    index: &mut Index,
+    writer: &mut Writer<'_>,
+    id: StreamId,
+    done: Sequence,
+) -> Result<(), Error> {
+    let Some(stream) = index.streams.get(&id) else { return Ok(()) };
+    let mut from = stream.row.first;
+    while from <= done && index.streams.get(&id).is_some_and(|s| s.row.messages > 0) {
+        remove(index, writer, id, from)?;
+        from = from.next();
+    }
+    writer.remove_gaps(id, done)?;
+    if let Some(stream) = index.stream_mut(id) {
+        stream.row.first = stream.row.first.max(done.next()).min(stream.row.next);
     }
     Ok(())
 }
@@ -252,9 +267,9 @@ fn skip_hole(index: &mut Index, writer: &mut Writer<'_>, id: StreamId) -> Result
     {
         stream.row.first = first;
     }
-    let consumers = index.streams.get(&id).map(|stream| stream.consumers.clone());
+    let claims = index.streams.get(&id).map(|stream| stream.claims.clone());
     let mut moved = false;
-    for consumer in consumers.unwrap_or_default() {
+    for Claim { consumer, .. } in claims.unwrap_or_default() {
         if index.done(consumer, id) < first.previous() {
             moved |= index.cursor_mut(consumer, id).acknowledge(Sequence(1), first.previous());
         }
@@ -312,7 +327,7 @@ fn note_loss(
 ) -> Result<(), Error> {
     let Some(stream) = index.stream_mut(id) else { return Ok(()) };
     stream.row.losses.count(loss);
-    if index.streams.get(&id).is_some_and(|stream| index.has_uplink(stream)) {
+    if index.streams.get(&id).is_some_and(|stream| index.has_uplink(stream, sequence)) {
         writer.put_gap(id, sequence, loss)?;
     }
     Ok(())
@@ -326,7 +341,7 @@ fn reject(
     reason: &str,
 ) -> Result<Option<(StreamId, Sequence)>, Error> {
     let row = writer.message(id, sequence)?;
-    let target = index.consumers.get(&consumer).and_then(|spec| spec.dead_letter.clone());
+    let target = index.consumers.get(&consumer).and_then(|row| row.spec.dead_letter.clone());
     let letter = match (row, target) {
         (Some(row), Some(topic)) => {
             Some(dead_letter(index, writer, at, id, (sequence, row), &topic, reason)?)

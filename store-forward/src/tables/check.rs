@@ -47,14 +47,18 @@ pub(super) fn check(
                     return Err(Error::TooMany { what: "consumers", limit, setting });
                 }
             }
-            Op::Unregister { name } => {
+            Op::Unregister { name } | Op::Skip { name } | Op::Deactivate { name, .. } => {
                 index.consumer_named(name).ok_or_else(|| Error::UnknownConsumer(name.clone()))?;
             }
             Op::Ack { consumer, .. } | Op::Nack { consumer, .. } | Op::Reject { consumer, .. } => {
                 let known = index.consumers.contains_key(consumer);
                 known.then_some(()).ok_or_else(|| Error::UnknownConsumer(consumer.to_string()))?;
             }
-            Op::Create { .. } | Op::Boot { .. } | Op::Configure { .. } | Op::Expire { .. } => {}
+            Op::Create { .. }
+            | Op::Boot { .. }
+            | Op::Resume
+            | Op::Configure { .. }
+            | Op::Expire { .. } => {}
         }
     }
     Ok(())

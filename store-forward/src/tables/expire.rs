@@ -28,8 +28,8 @@ pub(super) fn expire(
         letters.extend(expire_message(index, writer, at, stream, sequence)?);
         left -= 1;
     }
-    for stream in index.unclaimed() {
-        left = expire_unclaimed(index, writer, stream, now_ms, unclaimed_ms, left)?;
+    for (stream, from) in index.unclaimed() {
+        left = expire_unclaimed(index, writer, (stream, from), now_ms, unclaimed_ms, left)?;
     }
     Ok(letters)
 }
@@ -58,18 +58,18 @@ fn expire_message(
 fn expire_unclaimed(
     index: &mut Index,
     writer: &mut Writer<'_>,
-    id: StreamId,
+    (id, mut from): (StreamId, Sequence),
     now_ms: u64,
     unclaimed_ms: u64,
     mut left: u32,
 ) -> Result<u32, Error> {
     while left > 0 {
-        let Some(first) = index.streams.get(&id).map(|stream| stream.row.first) else { break };
-        let Some((sequence, row)) = writer.first_message(id, first)? else { break };
+        let Some((sequence, row)) = writer.first_message(id, from)? else { break };
         if row.born_ms.saturating_add(unclaimed_ms) > now_ms {
             break;
         }
         lose(index, writer, id, sequence, Loss::Unclaimed)?;
+        from = sequence.next();
         left -= 1;
     }
     Ok(left)

@@ -52,7 +52,7 @@ impl<'a> Publishing<'a> {
             added_all,
         );
         match stream_over.or(component_over.map(|limit| format!("{limit} in its component"))) {
-            Some(limit) => Err(Error::Full { topic: topic.clone(), limit }),
+            Some(limit) => Err(Error::Full { topic: topic.clone(), limit, holder: None }),
             None => Ok(()),
         }
     }

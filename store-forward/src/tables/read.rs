@@ -1,16 +1,17 @@
 //! Reading what has been committed, from any thread, while the writer goes on.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-use super::rows::{Cursor, Losses, MessageRow, Row, StreamRow};
+use super::rows::{ConsumerRow, Cursor, Losses, MessageRow, Row, StreamRow};
 use super::schema::{self, decode, state_row};
 use crate::consumer::Message;
 use crate::error::Error;
 use crate::ids::{ConsumerId, Sequence, StreamId};
 use crate::limits::StreamLimits;
-use crate::record::{ConsumerSpec, Topic};
+use crate::record::Topic;
 
 /// A handle on the committed tables.
 #[derive(Clone)]
@@ -102,13 +103,45 @@ impl Reader {
         found.map(|row| decode("limits", row.value())).transpose()
     }
 
-    pub(crate) fn consumers(&self) -> Result<Vec<(ConsumerId, ConsumerSpec)>, Error> {
+    pub(crate) fn consumers(&self) -> Result<Vec<(ConsumerId, ConsumerRow)>, Error> {
         let table = self.database.begin_read()?.open_table(schema::CONSUMERS)?;
         let rows = table.iter()?.map(|found| {
-            let (id, spec) = found?;
-            Ok((ConsumerId(id.value()), decode("a consumer", spec.value())?))
+            let (id, row) = found?;
+            Ok((ConsumerId(id.value()), decode("a consumer", row.value())?))
         });
         rows.collect()
+    }
+
+    /// The closed claims of a consumer: up to which message each stream is kept for it.
+    pub(crate) fn claims(
+        &self,
+        consumer: ConsumerId,
+    ) -> Result<BTreeMap<StreamId, Sequence>, Error> {
+        let table = self.database.begin_read()?.open_table(schema::CLAIMS)?;
+        let rows = table.range((consumer.0, 0)..=(consumer.0, u32::MAX))?.map(|found| {
+            let (key, until) = found?;
+            Ok((StreamId(key.value().1), Sequence(until.value())))
+        });
+        rows.collect()
+    }
+
+    /// How many messages a stream keeps behind `after`, up to and including `until`.
+    pub(crate) fn count(
+        &self,
+        stream: StreamId,
+        after: Sequence,
+        until: Sequence,
+    ) -> Result<u64, Error> {
+        if until <= after {
+            return Ok(0);
+        }
+        let table = self.database.begin_read()?.open_table(schema::MESSAGES)?;
+        let mut count = 0;
+        for found in table.range((stream.0, after.next().0)..=(stream.0, until.0))? {
+            found?;
+            count += 1;
+        }
+        Ok(count)
     }
 
     pub(crate) fn streams(&self) -> Result<Vec<StreamView>, Error> {
@@ -139,28 +172,18 @@ impl Reader {
         Ok([state, message].into_iter().flatten().min())
     }
 
-    /// The device time at which the oldest message of these streams was published.
-    pub(crate) fn oldest_of(&self, streams: &[StreamId]) -> Result<Option<u64>, Error> {
+    /// The device time at which the oldest message was published of these streams, each from a
+    /// message on.
+    pub(crate) fn oldest_of(&self, streams: &[(StreamId, Sequence)]) -> Result<Option<u64>, Error> {
         let messages = self.database.begin_read()?.open_table(schema::MESSAGES)?;
         let mut oldest = None;
-        for stream in streams {
-            let mut kept = messages.range((stream.0, 0)..=(stream.0, u64::MAX))?;
+        for (stream, from) in streams {
+            let mut kept = messages.range((stream.0, from.0)..=(stream.0, u64::MAX))?;
             let Some(first) = kept.next() else { continue };
             let row: MessageRow = decode("a message", first?.1.value())?;
             oldest = Some(oldest.map_or(row.born_ms, |ms: u64| ms.min(row.born_ms)));
         }
         Ok(oldest)
-    }
-
-    /// Messages of a stream that a consumer has not.
-    pub(crate) fn backlog(&self, view: &StreamView, cursor: &Cursor) -> Result<u64, Error> {
-        let first_missing = cursor.done.next();
-        if first_missing >= view.next {
-            return Ok(0);
-        }
-        let beyond: u64 = cursor.ranges.iter().map(|(from, to)| to.0 - from.0 + 1).sum();
-        let span = view.next.0 - first_missing.0;
-        Ok(span.saturating_sub(beyond).min(view.messages))
     }
 }
 

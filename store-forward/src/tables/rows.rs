@@ -1,13 +1,15 @@
 //! The rows of the tables, postcard-encoded. `docs/storage-format.md` draws them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::consumer::Message;
 use crate::ids::{Epoch, Lsn, NodeId, Sequence};
-use crate::record::{Loss, NewMessage, Timestamp, Topic};
+use crate::record::{ConsumerSpec, InactiveReason, Loss, NewMessage, Timestamp, Topic};
 
 /// The version of the rows and of the journal's records. Another one is refused.
-pub(crate) const FORMAT: u16 = 1;
+pub(crate) const FORMAT: u16 = 2;
 
 /// Who the store is and how far the tables have come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +30,23 @@ pub(crate) struct StoreMeta {
     pub boot_id: String,
     /// Device time at that boot: elapsed milliseconds since the store was created.
     pub base_ms: u64,
+    /// What each state store component keeps.
+    pub state: BTreeMap<String, StateCount>,
+}
+
+/// What a state store component keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StateCount {
+    pub(crate) keys: u64,
+    /// Bytes of keys and values.
+    pub(crate) bytes: u64,
+}
+
+impl StoreMeta {
     /// Bytes of all keys and values of state.
-    pub state_bytes: u64,
+    pub(crate) fn state_bytes(&self) -> u64 {
+        self.state.values().map(|count| count.bytes).sum()
+    }
 }
 
 impl Default for StoreMeta {
@@ -43,7 +60,7 @@ impl Default for StoreMeta {
             boot: 0,
             boot_id: String::new(),
             base_ms: 0,
-            state_bytes: 0,
+            state: BTreeMap::new(),
         }
     }
 }
@@ -157,6 +174,32 @@ impl StreamRow {
     }
 }
 
+/// A consumer's row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ConsumerRow {
+    pub(crate) spec: ConsumerSpec,
+    pub(crate) inactive: Option<Inactive>,
+}
+
+impl ConsumerRow {
+    /// Whether messages that are published to this topic now are kept for it.
+    pub(crate) fn collects(&self, topic: &Topic) -> bool {
+        self.inactive.is_none_or(|inactive| inactive.collecting) && self.spec.reads(topic)
+    }
+}
+
+/// Since when a consumer is inactive, in time during which the store was open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Inactive {
+    pub(crate) reason: InactiveReason,
+    /// Whether it still collects what is published.
+    pub(crate) collecting: bool,
+    /// Milliseconds since it became inactive, or since it stopped collecting.
+    pub(crate) ran_ms: u64,
+    /// Device time up to which `ran_ms` was counted.
+    pub(crate) seen_ms: u64,
+}
+
 /// How far a consumer has come in a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
@@ -173,6 +216,13 @@ impl Cursor {
     #[must_use]
     pub fn has(&self, sequence: Sequence) -> bool {
         sequence <= self.done || self.ranges.iter().any(|r| (r.0..=r.1).contains(&sequence))
+    }
+
+    /// How many sequences up to and including `last` the consumer has not.
+    pub(crate) fn missing(&self, last: Sequence) -> u64 {
+        let beyond = self.ranges.iter().filter(|(from, _)| *from <= last);
+        let beyond: u64 = beyond.map(|(from, to)| (*to).min(last).0 - from.0 + 1).sum();
+        last.0.saturating_sub(self.done.0).saturating_sub(beyond)
     }
 
     /// Takes note of an inclusive range; says whether anything changed.

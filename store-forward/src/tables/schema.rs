@@ -4,11 +4,11 @@ use redb::{Database, ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::rows::{Cursor, MessageRow, StateRow, StoreMeta, StreamRow};
+use super::rows::{ConsumerRow, Cursor, MessageRow, StateRow, StoreMeta, StreamRow};
 use crate::error::Error;
 use crate::ids::{ConsumerId, Lsn, Sequence, StreamId};
 use crate::limits::StreamLimits;
-use crate::record::{ConsumerSpec, Loss};
+use crate::record::Loss;
 
 type Bytes = &'static [u8];
 type StateKey = (&'static str, &'static str);
@@ -24,6 +24,8 @@ pub(super) const MESSAGE_EXPIRY: TableDefinition<'_, (u64, u32, u64), ()> =
     TableDefinition::new("message_expiry");
 pub(super) const CONSUMERS: TableDefinition<'_, u32, Bytes> = TableDefinition::new("consumers");
 pub(super) const CURSORS: TableDefinition<'_, (u32, u32), Bytes> = TableDefinition::new("cursors");
+/// The last message that is kept for a consumer in a stream that it no longer reads.
+pub(super) const CLAIMS: TableDefinition<'_, (u32, u32), u64> = TableDefinition::new("claims");
 pub(super) const GAPS: TableDefinition<'_, (u32, u64), Bytes> = TableDefinition::new("gaps");
 pub(super) const LIMITS: TableDefinition<'_, &str, Bytes> = TableDefinition::new("limits");
 
@@ -49,6 +51,7 @@ pub(super) fn create(database: &Database) -> Result<(), Error> {
         txn.open_table(MESSAGE_EXPIRY)?;
         txn.open_table(CONSUMERS)?;
         txn.open_table(CURSORS)?;
+        txn.open_table(CLAIMS)?;
         txn.open_table(GAPS)?;
         txn.open_table(LIMITS)?;
     }
@@ -278,12 +281,8 @@ impl<'t> Writer<'t> {
         Ok(())
     }
 
-    pub(super) fn put_consumer(
-        &mut self,
-        id: ConsumerId,
-        spec: &ConsumerSpec,
-    ) -> Result<(), Error> {
-        let bytes = encode("a consumer", spec)?;
+    pub(super) fn put_consumer(&mut self, id: ConsumerId, row: &ConsumerRow) -> Result<(), Error> {
+        let bytes = encode("a consumer", row)?;
         self.txn.open_table(CONSUMERS)?.insert(id.0, bytes.as_slice())?;
         Ok(())
     }
@@ -291,6 +290,26 @@ impl<'t> Writer<'t> {
     pub(super) fn remove_consumer(&mut self, id: ConsumerId) -> Result<(), Error> {
         self.txn.open_table(CONSUMERS)?.remove(id.0)?;
         self.txn.open_table(CURSORS)?.retain_in((id.0, 0)..=(id.0, u32::MAX), |_, _| false)?;
+        self.txn.open_table(CLAIMS)?.retain_in((id.0, 0)..=(id.0, u32::MAX), |_, _| false)?;
+        Ok(())
+    }
+
+    pub(super) fn put_claim(
+        &mut self,
+        consumer: ConsumerId,
+        stream: StreamId,
+        until: Sequence,
+    ) -> Result<(), Error> {
+        self.txn.open_table(CLAIMS)?.insert((consumer.0, stream.0), until.0)?;
+        Ok(())
+    }
+
+    pub(super) fn remove_claim(
+        &mut self,
+        consumer: ConsumerId,
+        stream: StreamId,
+    ) -> Result<(), Error> {
+        self.txn.open_table(CLAIMS)?.remove((consumer.0, stream.0))?;
         Ok(())
     }
 

@@ -121,10 +121,13 @@ fn holds(whose: impl std::fmt::Display, what: &str, count: u64, limit: u64) -> V
 
 fn consumers(engine: &Engine, model: &Model, streams: &[StreamFacts]) -> Verdict {
     let found = engine.consumers().map_err(|error| unreadable(&error))?;
-    let numbers: Vec<u32> = found.iter().map(|(id, _)| id.0).collect();
+    let numbers: Vec<u32> = found.iter().map(|(id, ..)| id.0).collect();
     same("consumers", &numbers, &model.consumers.keys().copied().collect())?;
-    for (id, spec) in &found {
-        same("consumer", spec, &model.consumers[&id.0].spec)?;
+    for (id, spec, inactive) in &found {
+        let known = &model.consumers[&id.0];
+        same("consumer", spec, &known.spec)?;
+        let idle = known.idle.map(|idle| (idle.reason, idle.collecting));
+        same(&format!("{} is inactive", spec.name), inactive, &idle)?;
         for facts in streams.iter().filter(|facts| spec.reads(&facts.topic)) {
             cursor(engine, model, *id, facts)
                 .map_err(|wrong| format!("{} in {}: {wrong}", spec.name, facts.topic))?;

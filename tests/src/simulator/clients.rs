@@ -29,6 +29,8 @@ pub(crate) fn limits(random: &mut Rng) -> Limits {
         cache_bytes: random.usize(0..4) * 64 * 1024,
         reserve_bytes: 1 << 20,
         unclaimed_retention: Duration::from_secs(random.u64(10..3600)),
+        inactive_grace: Duration::from_secs(random.u64(1..1800)),
+        inactive_retention: random.bool().then(|| Duration::from_secs(random.u64(0..7200))),
         ..Limits::default()
     }
 }
@@ -77,6 +79,12 @@ pub(crate) fn consumer(number: usize) -> ConsumerSpec {
         }
     };
     ConsumerSpec { name: name.into(), kind, filters, dead_letter }
+}
+
+/// The same consumer after a slip in its file: it reads less.
+pub(crate) fn mistyped(random: &mut Rng, spec: ConsumerSpec) -> ConsumerSpec {
+    let keep = random.usize(0..spec.filters.len());
+    ConsumerSpec { filters: spec.filters.into_iter().take(keep).collect(), ..spec }
 }
 
 impl Clients {

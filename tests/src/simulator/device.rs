@@ -8,7 +8,7 @@ use store_forward::disk::{Cut, SimulatedDisk};
 use store_forward::engine::{Committed, Engine, OpenError, Options, Request};
 use store_forward::ids::{Epoch, NodeId};
 use store_forward::limits::Limits;
-use store_forward::record::{Op, Record, Timestamp};
+use store_forward::record::{Op, Record, Retention, Timestamp};
 
 use super::check::{Verdict, compare};
 use super::ledger::{Candidate, Ledger};
@@ -113,8 +113,8 @@ impl Device {
         let before = engine.last_lsn();
         let letters = engine.maintain();
         let (swept, failed) = (engine.last_lsn() > before, engine.poisoned().is_some());
-        let unclaimed_ms = self.unclaimed_ms();
-        let record = Record { at, ops: vec![Op::Expire { limit: 1000, unclaimed_ms }] };
+        let retention = self.limits.retention();
+        let record = Record { at, ops: vec![Op::Expire { limit: 1000, retention }] };
         if failed {
             self.ledger.interrupted(vec![vec![record]]);
             return Err(self.failed(false));
@@ -253,8 +253,8 @@ impl Device {
         copy.changes() - before
     }
 
-    pub(crate) fn unclaimed_ms(&self) -> u64 {
-        u64::try_from(self.limits.unclaimed_retention.as_millis()).expect("a retention is short")
+    pub(crate) fn retention(&self) -> Retention {
+        self.limits.retention()
     }
 
     fn recover(&self, disk: &Arc<SimulatedDisk>) -> Step<(Engine, Candidate, Option<Record>)> {
@@ -312,6 +312,9 @@ impl Device {
         let id = self.clock.boot_id();
         if model.boot_id != id {
             ops.push(Op::Boot { id, base_ms: self.base_of_new_boot(model) });
+        }
+        if model.consumers.values().any(|reader| reader.idle.is_some()) {
+            ops.push(Op::Resume);
         }
         (!ops.is_empty()).then_some(Record { at, ops })
     }
@@ -377,6 +380,7 @@ impl Device {
                 let found = Effect {
                     published: done.published.iter().map(|p| (p.stream.0, p.sequence.0)).collect(),
                     registered: done.registered.map(|id| id.0),
+                    forgotten: done.forgotten.map(|f| (f.deleted, f.kept)),
                 };
                 let lsn = self.ledger.now.lsn;
                 if (done.lsn.0, &found) != (lsn, &effect) {

@@ -1,13 +1,16 @@
 //! What the store ought to be: every record applied to plain maps, with no thought of speed.
 
 mod admit;
+mod consumers;
 mod expire;
 mod overflow;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use store_forward::limits::StreamLimits;
-use store_forward::record::{ConsumerSpec, Loss, NewMessage, Op, Record, Timestamp, Topic};
+use store_forward::record::{
+    ConsumerSpec, InactiveReason, Loss, NewMessage, Op, Record, Timestamp, Topic,
+};
 use store_forward::store::Losses;
 
 pub(crate) use admit::{Refusal, grows, refusal};
@@ -66,6 +69,9 @@ pub(crate) struct Kept {
 #[derive(Clone, Debug)]
 pub(crate) struct Reader {
     pub(crate) spec: ConsumerSpec,
+    pub(crate) idle: Option<Idle>,
+    /// What was ever kept for it.
+    pub(crate) wants: BTreeSet<(u32, u64)>,
     /// What it has of each stream.
     pub(crate) has: BTreeSet<(u32, u64)>,
     pub(crate) failures: BTreeMap<(u32, u64), u32>,
@@ -73,11 +79,23 @@ pub(crate) struct Reader {
     pub(crate) owed: BTreeSet<(u32, u64)>,
 }
 
+/// A consumer that nobody names any more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Idle {
+    pub(crate) reason: InactiveReason,
+    pub(crate) collecting: bool,
+    /// Time in this stage while the store was open, and up to when it was counted.
+    pub(crate) ran_ms: u64,
+    pub(crate) seen_ms: u64,
+}
+
 /// What a record did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Effect {
     pub(crate) published: Vec<(u32, u64)>,
     pub(crate) registered: Option<u32>,
+    /// Messages that were deleted with a backlog, and those that stay for others.
+    pub(crate) forgotten: Option<(u64, u64)>,
 }
 
 impl Model {
@@ -118,7 +136,10 @@ impl Model {
                 effect.published.push(self.publish(at, topic, message, false));
             }
             Op::Register(spec) => effect.registered = Some(self.register(spec)),
-            Op::Unregister { name } => self.unregister(name),
+            Op::Unregister { name } => effect.forgotten = self.forget(name),
+            Op::Skip { name } => effect.forgotten = self.skip(name),
+            Op::Deactivate { name, reason } => self.deactivate(name, *reason, now_ms),
+            Op::Resume => self.resume(now_ms),
             Op::Ack { consumer, stream, ranges } => {
                 for (from, to) in ranges {
                     self.acknowledge(consumer.0, stream.0, from.0, to.0);
@@ -134,8 +155,9 @@ impl Model {
             Op::Configure { component, limits } => {
                 self.limits.insert(component.clone(), *limits);
             }
-            Op::Expire { unclaimed_ms, .. } => {
-                effect.published.extend(self.expire(at, now_ms, *unclaimed_ms));
+            Op::Expire { retention, .. } => {
+                effect.published.extend(self.expire(at, now_ms, retention.unclaimed_ms));
+                self.age(retention, now_ms);
             }
             _ => unreachable!("the simulator makes no other operation"),
         }
@@ -160,6 +182,9 @@ impl Model {
             let bytes = row.expect("a message can be encoded").len() as u64;
             let kept = Kept { at, born_ms, expires_ms, body: message.clone(), bytes };
             stream.kept.insert(sequence, kept);
+            for reader in self.readers(id) {
+                self.reader_mut(reader).wants.insert((id, sequence));
+            }
         } else {
             self.note_loss(id, sequence, Loss::Overflow);
         }
@@ -180,36 +205,6 @@ impl Model {
 
     fn stream_mut(&mut self, id: u32) -> &mut Stream {
         self.streams.get_mut(&id).expect("a stream is never forgotten")
-    }
-
-    /// Who reads a stream.
-    pub(crate) fn readers(&self, stream: u32) -> Vec<u32> {
-        let topic = &self.streams[&stream].topic;
-        let reads = self.consumers.iter().filter(|(_, reader)| reader.spec.reads(topic));
-        reads.map(|(id, _)| *id).collect()
-    }
-
-    fn register(&mut self, spec: &ConsumerSpec) -> u32 {
-        let known = self.consumers.iter().find(|(_, reader)| reader.spec.name == spec.name);
-        if let Some(id) = known.map(|(id, _)| *id) {
-            self.consumers.get_mut(&id).expect("it was just found").spec = spec.clone();
-            return id;
-        }
-        self.next_consumer += 1;
-        let (has, failures, owed) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
-        let reader = Reader { spec: spec.clone(), has, failures, owed };
-        self.consumers.insert(self.next_consumer, reader);
-        self.next_consumer
-    }
-
-    fn unregister(&mut self, name: &str) {
-        let streams: Vec<u32> = self.streams.keys().copied().collect();
-        let known = self.consumers.iter().find(|(_, reader)| reader.spec.name == name);
-        let Some(id) = known.map(|(id, _)| *id) else { return };
-        let read: Vec<u32> =
-            streams.into_iter().filter(|stream| self.readers(*stream).contains(&id)).collect();
-        self.consumers.remove(&id);
-        read.into_iter().for_each(|stream| self.release(stream));
     }
 
     fn acknowledge(&mut self, consumer: u32, stream: u32, from: u64, to: u64) {
@@ -275,14 +270,13 @@ impl Model {
         self.publish(at, topic, &message, true)
     }
 
-    /// What everyone has goes, up to the first that someone lacks.
+    /// What everyone has whom it was kept for goes, up to the first that someone lacks.
     fn release(&mut self, stream: u32) {
-        let readers = self.readers(stream);
-        if readers.is_empty() {
-            return;
-        }
         while let Some(first) = self.streams[&stream].kept.keys().next().copied() {
-            if readers.iter().any(|id| !self.consumers[id].has.contains(&(stream, first))) {
+            let place = (stream, first);
+            let mut wanted =
+                self.consumers.values().filter(|r| r.wants.contains(&place)).peekable();
+            if wanted.peek().is_none() || !wanted.all(|reader| reader.has.contains(&place)) {
                 return;
             }
             let stream = self.stream_mut(stream);
@@ -298,10 +292,12 @@ impl Model {
     }
 
     fn note_loss(&mut self, id: u32, sequence: u64, loss: Loss) {
-        for reader in self.readers(id) {
-            let reader = self.consumers.get_mut(&reader).expect("it reads");
-            if !reader.has.contains(&(id, sequence)) {
-                reader.owed.insert((id, sequence));
+        let collecting = self.readers(id);
+        for (number, reader) in &mut self.consumers {
+            let place = (id, sequence);
+            let is_for_it = collecting.contains(number) || reader.wants.contains(&place);
+            if is_for_it && !reader.has.contains(&place) {
+                reader.owed.insert(place);
             }
         }
         let stream = self.stream_mut(id);

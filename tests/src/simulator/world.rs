@@ -9,7 +9,7 @@ use store_forward::clock::Clock;
 use store_forward::consumer::Policy;
 use store_forward::disk::Cut;
 use store_forward::engine::{Committed, Request};
-use store_forward::record::{ConsumerSpec, Op};
+use store_forward::record::{ConsumerSpec, InactiveReason, Op};
 
 use super::clients::{self, Clients};
 use super::courier::{Courier, Delivered, Mood};
@@ -262,7 +262,7 @@ impl World {
             self.maintain()?;
         }
         let (engine, model) = (self.device.engine(), &self.device.ledger.now);
-        if model.is_overdue(engine.now_ms(), self.device.unclaimed_ms()) {
+        if model.is_overdue(engine.now_ms(), &self.device.retention()) {
             return Err(Stop::Wrong("something is over its time and is not swept".into()));
         }
         Ok(())
@@ -276,23 +276,53 @@ impl World {
 
     fn register(&mut self) -> Done<()> {
         let spec = clients::consumer(self.random.usize(0..4));
-        if self.couriers.contains_key(&spec.name) && self.random.bool() {
-            let ops = vec![Op::Unregister { name: spec.name.clone() }];
-            let stale = self.couriers.remove(&spec.name);
-            self.commit(vec![Request { ops, durable: true }])?;
+        let name = spec.name.clone();
+        let is_known =
+            self.device.ledger.now.consumers.values().any(|reader| reader.spec.name == name);
+        if !is_known || self.random.bool() {
+            return self.enlist(&spec);
+        }
+        let op = match self.random.u8(0..6) {
+            0 => Op::Unregister { name },
+            1 => Op::Skip { name },
+            2 => Op::Deactivate { name, reason: InactiveReason::NotConfigured },
+            3 => Op::Deactivate { name, reason: InactiveReason::NotSubscribed },
+            _ => Op::Register(clients::mistyped(&mut self.random, spec.clone())),
+        };
+        let stale = self.couriers.remove(&spec.name);
+        if !matches!(op, Op::Skip { .. } | Op::Register(_)) {
+            self.commit(vec![Request { ops: vec![op], durable: true }])?;
             return self.answer_stale(stale);
         }
-        self.enlist(&spec)
+        // Who goes on has no answers under way.
+        if let Some(mut courier) = stale {
+            let ops = courier.land(self.uptime(), Mood::Gone, &mut self.random)?;
+            self.waiting.extend((!ops.is_empty()).then_some(Request { ops, durable: false }));
+        }
+        self.commit(vec![Request { ops: vec![op], durable: true }])?;
+        let known = self.device.ledger.now.consumers.iter();
+        let mut known = known.filter(|(_, r)| r.spec.name == spec.name && r.idle.is_none());
+        if let Some((id, reader)) = known.next() {
+            let name = reader.spec.name.clone();
+            let courier = Courier::new(*id, policy(&name), self.device.engine());
+            self.couriers.insert(name, courier);
+        }
+        Ok(())
     }
 
     fn enlist(&mut self, spec: &ConsumerSpec) -> Done<()> {
         let ops = vec![Op::Register(spec.clone())];
         let answer = self.ask(vec![Request { ops, durable: true }])?;
-        if let Some(Ok(Committed { registered: Some(id), .. })) = answer
-            && self.couriers.get(&spec.name).is_none_or(|courier| courier.id != id.0)
-        {
-            let courier = Courier::new(id.0, policy(&spec.name), self.device.engine());
-            self.couriers.insert(spec.name.clone(), courier);
+        if let Some(Ok(Committed { registered: Some(id), .. })) = answer {
+            // A consumer that reads more than before has news at once.
+            let backlog = self.device.engine().backlog_of(id);
+            match self.couriers.get_mut(&spec.name).filter(|courier| courier.id == id.0) {
+                Some(courier) => backlog.into_iter().for_each(|stream| courier.tell(stream.0)),
+                None => {
+                    let courier = Courier::new(id.0, policy(&spec.name), self.device.engine());
+                    self.couriers.insert(spec.name.clone(), courier);
+                }
+            }
         }
         Ok(())
     }
@@ -386,10 +416,11 @@ impl World {
     /// What a process does once its store is open.
     fn come_up(&mut self) -> Result<(), String> {
         let done = self.configure().and_then(|()| {
-            let known = self.device.ledger.now.consumers.values();
-            let specs: Vec<ConsumerSpec> = known.map(|reader| reader.spec.clone()).collect();
-            for spec in specs {
-                self.enlist(&spec)?;
+            let known = self.device.ledger.now.consumers.values().cloned().collect::<Vec<_>>();
+            for reader in known {
+                if reader.idle.is_none() || self.random.bool() {
+                    self.enlist(&reader.spec)?;
+                }
             }
             Ok(())
         });
@@ -415,6 +446,12 @@ impl World {
     /// With far sides that take everything, all that has a reader goes out; the rest is swept.
     fn drain(&mut self) -> Done<()> {
         self.note(|| "drain".to_owned());
+        for spec in (0..4).map(clients::consumer) {
+            let consumers = &self.device.ledger.now.consumers;
+            if consumers.values().any(|reader| reader.spec.name == spec.name) {
+                self.enlist(&spec)?;
+            }
+        }
         let names: Vec<String> = self.couriers.keys().cloned().collect();
         for _ in 0..ROUNDS {
             self.device.clock.advance(Duration::from_secs(61));

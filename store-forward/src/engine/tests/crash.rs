@@ -136,7 +136,7 @@ fn a_full_disk_refuses_what_needs_room_and_takes_what_gives_some_back() {
     let stream = StreamId(1);
     let ranges = vec![(Sequence(1), Sequence(taken))];
     one(&mut second, vec![Op::Ack { consumer, stream, ranges }]).unwrap();
-    assert_eq!(second.index().live_bytes(), second.index().meta.state_bytes);
+    assert_eq!(second.index().live_bytes(), second.index().meta.state_bytes());
     disk.set_capacity(u64::MAX);
     one(&mut second, vec![publish()]).unwrap();
 }

@@ -20,7 +20,7 @@ const AT: Timestamp = Timestamp { wall_ms: -1, boot: 2, up_ms: 300, believed: tr
 #[test]
 fn the_stores_own_row_keeps_its_bytes_from_version_to_version() {
     let meta = StoreMeta {
-        format: 1,
+        format: 2,
         node: NodeId("n".into()),
         epoch: Epoch(7),
         applied: Lsn(8),
@@ -28,9 +28,17 @@ fn the_stores_own_row_keeps_its_bytes_from_version_to_version() {
         boot: 9,
         boot_id: "b".into(),
         base_ms: 300,
-        state_bytes: 10,
+        state: BTreeMap::from([("s".to_owned(), StateCount { keys: 11, bytes: 300 })]),
     };
-    golden(&meta, &[1, 1, b'n', 7, 8, 1, 2, 172, 2, 1, 9, 1, b'b', 172, 2, 10]);
+    golden(
+        &meta,
+        &[
+            2, 1, b'n', 7, 8, // format, node, epoch, applied
+            1, 2, 172, 2, 1, // last
+            9, 1, b'b', 172, 2, // boot, its id, device time there
+            1, 1, b's', 11, 172, 2, // keys and bytes of each state store
+        ],
+    );
 }
 
 #[test]
@@ -97,7 +105,13 @@ fn rows_of_consumers_limits_and_gaps_keep_their_bytes_from_version_to_version() 
         filters: vec![Filter { component: "p".into(), topic: "#".into() }],
         dead_letter: Some(Topic::new("p", "d")),
     };
-    golden(&spec, &[1, b'c', 1, 1, 1, b'p', 1, b'#', 1, 1, b'p', 1, b'd']);
+    let bytes = [1, b'c', 1, 1, 1, b'p', 1, b'#', 1, 1, b'p', 1, b'd'];
+    golden(&spec, &bytes);
+    let reason = InactiveReason::NotSubscribed;
+    let inactive = Inactive { reason, collecting: true, ran_ms: 300, seen_ms: 2 };
+    let row = ConsumerRow { spec, inactive: Some(inactive) };
+    golden(&row, &[&bytes[..], &[1, 1, 1, 172, 2, 2]].concat());
+    golden(&ConsumerRow { inactive: None, ..row }, &[&bytes[..], &[0]].concat());
     let limits = StreamLimits {
         max_messages: 1,
         max_bytes: 2,

@@ -64,7 +64,7 @@ impl Model {
                     overlay.insert(place, matches!(op, Op::Set { .. }).then_some(0));
                 }
                 Op::Publish { .. } => self.fits(op, &mut added)?,
-                Op::Unregister { name } => {
+                Op::Unregister { name } | Op::Skip { name } | Op::Deactivate { name, .. } => {
                     let known = self.consumers.values().any(|reader| reader.spec.name == *name);
                     known.then_some(()).ok_or(Refusal::UnknownConsumer)?;
                 }

@@ -1,8 +1,8 @@
 //! What is over its time goes.
 
-use store_forward::record::{Loss, Timestamp, Topic};
+use store_forward::record::{Loss, Retention, Timestamp, Topic};
 
-use super::Model;
+use super::{Model, Reader};
 
 impl Model {
     pub(super) fn expire(
@@ -22,23 +22,24 @@ impl Model {
             self.release(stream);
         }
         for stream in self.streams.keys().copied().collect::<Vec<_>>() {
-            if self.readers(stream).is_empty() {
-                self.expire_unclaimed(stream, now_ms, unclaimed_ms);
+            while let Some(sequence) = self.first_unclaimed(stream, now_ms, unclaimed_ms) {
+                self.lose(stream, sequence, Loss::Unclaimed);
             }
         }
         letters
     }
 
     /// Whether a sweep would find anything.
-    pub(crate) fn is_overdue(&self, now_ms: u64, unclaimed_ms: u64) -> bool {
+    pub(crate) fn is_overdue(&self, now_ms: u64, retention: &Retention) -> bool {
         let state =
             self.state.values().any(|value| value.expires_ms != 0 && value.expires_ms <= now_ms);
-        let unclaimed = self.streams.iter().any(|(id, stream)| {
-            let first = stream.kept.values().next();
-            first.is_some_and(|kept| kept.born_ms + unclaimed_ms <= now_ms)
-                && self.readers(*id).is_empty()
-        });
-        state || unclaimed || self.first_over(now_ms).is_some()
+        let unclaimed_ms = retention.unclaimed_ms;
+        let unclaimed =
+            self.streams.keys().any(|id| self.first_unclaimed(*id, now_ms, unclaimed_ms).is_some());
+        state
+            || unclaimed
+            || self.first_over(now_ms).is_some()
+            || self.is_someone_overdue(retention, now_ms)
     }
 
     fn first_over(&self, now_ms: u64) -> Option<(u32, u64)> {
@@ -50,22 +51,23 @@ impl Model {
     }
 
     fn dead_letters_of(&self, stream: u32, sequence: u64) -> Vec<Topic> {
-        let lacks = |id: &u32| !self.consumers[id].has.contains(&(stream, sequence));
-        let readers = self.readers(stream).into_iter().filter(lacks);
+        let place = (stream, sequence);
+        let lacks = |r: &&Reader| r.wants.contains(&place) && !r.has.contains(&place);
+        let readers = self.consumers.values().filter(lacks);
         let mut topics: Vec<Topic> =
-            readers.filter_map(|id| self.consumers[&id].spec.dead_letter.clone()).collect();
+            readers.filter_map(|reader| reader.spec.dead_letter.clone()).collect();
         topics.sort();
         topics.dedup();
         topics
     }
 
-    fn expire_unclaimed(&mut self, stream: u32, now_ms: u64, unclaimed_ms: u64) {
-        while let Some((sequence, kept)) = self.streams[&stream].kept.first_key_value() {
-            if kept.born_ms + unclaimed_ms > now_ms {
-                return;
-            }
-            let sequence = *sequence;
-            self.lose(stream, sequence, Loss::Unclaimed);
-        }
+    /// The first message that was never kept for any consumer there is, if it waited too long.
+    fn first_unclaimed(&self, stream: u32, now_ms: u64, unclaimed_ms: u64) -> Option<u64> {
+        let is_wanted = |sequence: &u64| {
+            self.consumers.values().any(|reader| reader.wants.contains(&(stream, *sequence)))
+        };
+        let mut kept = self.streams[&stream].kept.iter();
+        let (sequence, kept) = kept.find(|(sequence, _)| !is_wanted(sequence))?;
+        (kept.born_ms + unclaimed_ms <= now_ms).then_some(*sequence)
     }
 }
