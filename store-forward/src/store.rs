@@ -96,6 +96,7 @@ impl Store {
             damage: status::damage(engine.recovery()),
             retention,
         };
+        inner.gauges.update(&engine);
         let (queue, mailboxes) = (inner.queue.clone(), inner.mailboxes.clone());
         let gauges = inner.gauges.clone();
         std::thread::Builder::new()

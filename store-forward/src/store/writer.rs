@@ -122,7 +122,6 @@ pub(super) fn run(
     gauges: &Gauges,
     commit_delay: Duration,
 ) {
-    gauges.update(&engine);
     while let Some(mut batch) = queue.take(engine.due_in(), engine.batch_bytes()) {
         if !commit_delay.is_zero() && !batch.is_empty() && batch.len() < MAX_BATCH {
             std::thread::sleep(commit_delay);

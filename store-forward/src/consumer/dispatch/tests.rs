@@ -190,3 +190,14 @@ fn what_gets_over_its_time_while_it_waits_is_not_sent_and_holds_up_nothing() {
     assert_eq!(dispatcher.wake_at(usize::MAX), Some(at(40)));
     assert!(next(&mut dispatcher, 40).is_empty());
 }
+
+#[test]
+fn a_backlog_that_was_given_up_is_not_delivered_and_what_is_in_flight_comes_to_nothing() {
+    let mut dispatcher = dispatcher(policy(1, 1), &[None, None, None, None]);
+    assert_eq!(next(&mut dispatcher, 1), [1]);
+    dispatcher.skip(T, Cursor { done: Sequence(4), ..Cursor::default() });
+    assert!(settle(&mut dispatcher, 1, &[(1, Outcome::Retry("no".into()))]).is_empty());
+    assert!(next(&mut dispatcher, 100).is_empty());
+    dispatcher.read(at(100), T, vec![message(5, None)], false);
+    assert_eq!(next(&mut dispatcher, 102), [5]);
+}
