@@ -15,7 +15,9 @@ use store_forward::consumer::{self, Delivery, Outcome, Policy, Sink};
 use store_forward::disk::OsDisk;
 use store_forward::limits::StreamLimits;
 use store_forward::record::{ConsumerSpec, NewMessage, Op, Topic};
-use store_forward::store::{LossStatus, Options, Row, Status, StreamStatus};
+use store_forward::store::{
+    ConsumerStatus, LossStatus, Options, Row, StateStatus, Status, StreamStatus,
+};
 use tokio::sync::Notify;
 
 use super::make::{KEYS, WRITTEN_MS, limits};
@@ -56,6 +58,16 @@ async fn describe_store(dir: &Path) -> String {
             text,
             "stream {pubsub}/{topic}: up to {last_sequence}, {messages} kept, lost {lost:?}"
         );
+    }
+    for ConsumerStatus { name, backlog, unmatched, inactive, .. } in &status.consumers {
+        let inactive = inactive.as_ref().map(|it| (it.reason, it.collecting, it.kept_for_ms));
+        let _ = writeln!(
+            text,
+            "consumer {name}: {backlog} wait, {unmatched} unmatched, inactive {inactive:?}"
+        );
+    }
+    for StateStatus { component, keys, bytes } in &status.state {
+        let _ = writeln!(text, "state {component}: {keys} keys, {bytes} bytes");
     }
     end_streams(&store, &status).await;
     for spec in store.consumers().expect("consumers can be read") {

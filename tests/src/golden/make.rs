@@ -9,7 +9,9 @@ use store_forward::disk::OsDisk;
 use store_forward::engine::{Committed, Engine, Options, Request};
 use store_forward::ids::{ConsumerId, NodeId, Sequence, StreamId};
 use store_forward::limits::{Limits, Overflow, StreamLimits};
-use store_forward::record::{Condition, ConsumerKind, ConsumerSpec, Filter, NewMessage, Op, Topic};
+use store_forward::record::{
+    Condition, ConsumerKind, ConsumerSpec, Filter, InactiveReason, NewMessage, Op, Topic,
+};
 
 /// When it is written, in milliseconds since 1970: 2026-01-02.
 pub const WRITTEN_MS: i64 = 1_767_312_000_000;
@@ -120,6 +122,9 @@ impl<'a> Maker<'a> {
         let app = self.register(app("orders", dead));
         let uplink = self.register(uplink());
         self.register(self::app("forgotten", None));
+        self.register(self::app("sensors/a", None));
+        self.register(self::app("sensors/b", None));
+        self.register(changed("#"));
         let stream = self.publish(&orders, (1..=10).map(numbered).collect());
         self.publish(&orders, vec![full(), NewMessage { ttl_ms: Some(MINUTE_MS), ..numbered(12) }]);
         self.publish(&Topic::new("pubsub", "sensors/a"), vec![numbered(1), numbered(2)]);
@@ -134,6 +139,11 @@ impl<'a> Maker<'a> {
         let reason = "no use either".to_owned();
         self.commit(vec![Op::Reject { consumer: uplink, stream, sequence: Sequence(6), reason }]);
         self.commit(vec![Op::Unregister { name: "app/tester/pubsub/forgotten".into() }]);
+        // One that its app dropped, one that gave up its backlog, and one that reads less than before.
+        let name = "app/tester/pubsub/sensors/a".into();
+        self.commit(vec![Op::Deactivate { name, reason: InactiveReason::NotSubscribed }]);
+        self.commit(vec![Op::Skip { name: "app/tester/pubsub/sensors/b".into() }]);
+        self.register(changed("sensors/b"));
     }
 
     /// A component whose oldest messages have gone.
@@ -163,6 +173,8 @@ impl<'a> Maker<'a> {
         self.commit(vec![ack(app, stream, &[(3, 3), (14, 16)])]);
         self.commit(vec![ack(ConsumerId(2), stream, &[(14, 16)])]);
         self.commit(vec![Op::Nack { consumer: app, stream, sequence: Sequence(9) }]);
+        let name = "app/tester/pubsub/sensors/b".into();
+        self.commit(vec![Op::Deactivate { name, reason: InactiveReason::NotConfigured }]);
     }
 }
 
@@ -192,6 +204,11 @@ fn uplink() -> ConsumerSpec {
         filters: vec![filter("pubsub", "#"), filter("limited", "+")],
         dead_letter: None,
     }
+}
+
+fn changed(topic: &str) -> ConsumerSpec {
+    let filters = vec![filter("pubsub", topic)];
+    ConsumerSpec { name: "uplink/changed".into(), filters, ..uplink() }
 }
 
 fn filter(component: &str, topic: &str) -> Filter {
