@@ -61,10 +61,7 @@ fn uplink(document: &Fields<'_>) -> Option<Uplink> {
     })
 }
 
-fn entries<T>(
-    field: &Field<'_>,
-    read: impl Fn(&Fields<'_>) -> Option<T>,
-) -> Option<Vec<T>> {
+fn entries<T>(field: &Field<'_>, read: impl Fn(&Fields<'_>) -> Option<T>) -> Option<Vec<T>> {
     match field.items()?.len() {
         many if many > MAX_ENTRIES => {
             let problem = format!("has {many} entries, the limit is {MAX_ENTRIES}");

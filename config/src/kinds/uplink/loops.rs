@@ -50,8 +50,7 @@ fn refuse(route_field: &Field<'_>, version: MqttVersion, route: &Route, downlink
         MqttVersion::V5 => "write that downlink without $share",
         MqttVersion::V311 => "use version: \"5\"",
     };
-    let remedy =
-        format!("write another to, for example \"up/{{node}}/{{topic}}\", or {other_way}");
+    let remedy = format!("write another to, for example \"up/{{node}}/{{topic}}\", or {other_way}");
     field.as_ref().unwrap_or(route_field).refuse::<()>(problem, remedy);
 }
 
