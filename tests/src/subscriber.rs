@@ -92,7 +92,9 @@ impl Subscriber {
     /// # Panics
     /// When the client has ended.
     pub fn publish(&self, topic: &str, payload: &[u8]) {
-        self.client.publish(topic, QoS::AtLeastOnce, false, payload).expect("the client runs");
+        self.client
+            .publish(topic, QoS::AtLeastOnce, false, payload.to_vec())
+            .expect("the client runs");
     }
 
     /// Publishes a message of that many bytes.

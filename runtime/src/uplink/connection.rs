@@ -301,7 +301,8 @@ impl Connector {
     fn open_lane(&self, c: &Connection) {
         self.lane.send_replace(Some(c.lane.clone()));
         self.status.connected(true);
-        tracing::info!(uplink = self.name, terms = ?c.terms, "uplink is up");
+        let (window, packet_max) = (c.lane.window, c.terms.packet_max);
+        tracing::info!(uplink = self.name, window, packet_max, "uplink is up");
     }
 
     /// A refused subscription must not hold up what goes up.

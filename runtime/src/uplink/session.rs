@@ -494,4 +494,14 @@ mod tests {
         };
         assert_eq!(terms(&connack), expected);
     }
+
+    #[test]
+    fn a_broker_without_subscription_identifiers_says_so() {
+        let mut answer = bytes::BytesMut::new();
+        // CONNACK: no session, success, 2 bytes of properties: 0x29, 0.
+        answer.extend_from_slice(&[0x20, 5, 0, 0, 2, 0x29, 0]);
+        let packet = packet5::Packet::read(&mut answer, None);
+        let Ok(packet5::Packet::ConnAck(connack)) = packet else { panic!("{packet:?}") };
+        assert!(!terms(&connack).subscription_ids);
+    }
 }
