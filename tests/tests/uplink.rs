@@ -209,7 +209,9 @@ fn downlinks_that_overlap_get_each_message_once() {
                          {from: \"c/x\", to: one}]\n";
         let _device = carrying(&broker, &app, version, downlinks);
         let sender = Subscriber::start(broker.port(), "nothing");
-        ["first", "last"].map(|command| sender.publish("c/x", command.as_bytes()));
+        for command in ["first", "last"] {
+            sender.publish("c/x", command.as_bytes());
+        }
         for topic in topics {
             let received = app.wait_for(&format!("/{topic}"), 2);
             let data: Vec<_> = received.iter().map(|one| one.event["data"].clone()).collect();

@@ -295,7 +295,8 @@ fn describe_certificate(error: &CertificateError, peer: &Peer) -> String {
     let host = &peer.host;
     let clock = day(UnixTime::now());
     match error {
-        Error::UnknownIssuer => match &peer.ca_cert {
+        // A bad signature: an authority of the same name that has another key.
+        Error::UnknownIssuer | Error::BadSignature => match &peer.ca_cert {
             None => format!(
                 "the certificate of {host} isn't trusted: set caCert to the certificate of the \
                  authority that signed it"

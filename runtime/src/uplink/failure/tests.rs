@@ -51,8 +51,11 @@ fn a_name_without_an_address_is_told() {
 #[test]
 fn a_certificate_is_named_with_what_is_wrong_and_what_to_do() {
     use CertificateError as Error;
-    let shown = certificate(Error::UnknownIssuer);
-    assert!(shown.starts_with("the certificate of localhost isn't trusted: set caCert"), "{shown}");
+    for untrusted in [Error::UnknownIssuer, Error::BadSignature] {
+        let shown = certificate(untrusted);
+        let expected = "the certificate of localhost isn't trusted: set caCert";
+        assert!(shown.starts_with(expected), "{shown}");
+    }
     let (time, not_after) = (at(1_800_000_000), at(1_700_000_000));
     let shown = certificate(Error::ExpiredContext { time, not_after });
     assert!(shown.contains("expired on 2023-11-14") && shown.contains("clock"), "{shown}");
