@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::ids::{Sequence, StreamId};
 use crate::record::{Timestamp, Topic};
 
-pub(crate) use dead_letter::mark as mark_dead_letter;
+pub(crate) use dead_letter::{mark as mark_dead_letter, origin as dead_letter_origin};
 
 pub use dead_letter::DeadLetter;
 pub use dispatch::Policy;

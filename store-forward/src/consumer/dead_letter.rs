@@ -38,6 +38,12 @@ impl<'a> DeadLetter<'a> {
     }
 }
 
+/// The stream that a dead letter was published to first.
+pub(crate) fn origin(attributes: &[(String, String)]) -> Option<StreamId> {
+    let (_, stream) = attributes.iter().find(|(name, _)| name == STREAM)?;
+    stream.parse().ok().map(StreamId)
+}
+
 /// Marks the attributes of a copy.
 pub(crate) fn mark(
     attributes: &mut Vec<(String, String)>,

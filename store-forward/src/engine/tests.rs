@@ -245,6 +245,64 @@ fn dead_letters_keep_to_the_limits_of_their_topic() {
     assert_eq!((letters.messages, letters.losses.overflowed), (1, 1));
 }
 
+#[test]
+fn a_message_refused_in_the_dead_letter_topic_is_dropped_and_not_published_there_again() {
+    let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
+    let mut engine = engine(&disk, &clock);
+    let consumer = register(&mut engine, "a", Some(Topic::new("pubsub", "dead")));
+    let stream = one(&mut engine, vec![publish()]).unwrap().published[0].stream;
+    let reject =
+        |stream, sequence| vec![Op::Reject { consumer, stream, sequence, reason: "no".to_owned() }];
+    let letter = one(&mut engine, reject(stream, Sequence(1))).unwrap().published[0];
+    assert_ne!(letter.stream, stream);
+    assert!(one(&mut engine, reject(letter.stream, letter.sequence)).unwrap().published.is_empty());
+    let dead = &engine.index().streams[&letter.stream].row;
+    assert_eq!((dead.messages, dead.next, dead.losses.dropped), (0, Sequence(2), 1));
+}
+
+#[test]
+fn a_dead_letter_that_is_refused_does_not_go_back_to_the_topic_it_comes_from() {
+    let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
+    let mut engine = engine(&disk, &clock);
+    let reader = |name: &str, topic: &str, letters: &str| ConsumerSpec {
+        name: name.into(),
+        kind: ConsumerKind::App,
+        filters: vec![Filter { component: "pubsub".into(), topic: topic.into() }],
+        dead_letter: Some(Topic::new("pubsub", letters)),
+    };
+    let enlist = |engine: &mut Engine, spec| {
+        one(engine, vec![Op::Register(spec)]).unwrap().registered.unwrap()
+    };
+    let first = enlist(&mut engine, reader("a", "t", "dead"));
+    let second = enlist(&mut engine, reader("b", "dead", "t"));
+    let stream = one(&mut engine, vec![publish()]).unwrap().published[0].stream;
+    let reject = |consumer, stream| {
+        let reason = "no".to_owned();
+        vec![Op::Reject { consumer, stream, sequence: Sequence(1), reason }]
+    };
+    let letter = one(&mut engine, reject(first, stream)).unwrap().published[0];
+    let back = one(&mut engine, reject(second, letter.stream)).unwrap();
+    assert_eq!(back.published, []);
+    assert_eq!(engine.index().streams[&letter.stream].row.losses.dropped, 1);
+}
+
+#[test]
+fn a_message_that_expires_in_the_dead_letter_topic_is_not_published_there_again() {
+    let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
+    let mut engine = engine(&disk, &clock);
+    register(&mut engine, "a", Some(Topic::new("pubsub", "dead")));
+    let topic = Topic::new("pubsub", "dead");
+    let message = NewMessage { ttl_ms: Some(1000), ..NewMessage::default() };
+    let stream =
+        one(&mut engine, vec![Op::Publish { topic, message }]).unwrap().published[0].stream;
+    clock.advance(Duration::from_secs(20));
+    while engine.due_in() == Some(Duration::ZERO) {
+        engine.maintain();
+    }
+    let dead = &engine.index().streams[&stream].row;
+    assert_eq!((dead.messages, dead.next, dead.losses.expired), (0, Sequence(2), 1));
+}
+
 /// From now on a topic keeps its two newest messages.
 fn keep_two(engine: &mut Engine) {
     let limits =

@@ -6,7 +6,7 @@ use super::rows::{MessageRow, StateRow};
 use super::schema::Writer;
 use super::{Applied, claims, expire};
 use super::{forget, inactive};
-use crate::consumer::mark_dead_letter;
+use crate::consumer::{dead_letter_origin, mark_dead_letter};
 use crate::error::Error;
 use crate::ids::{ConsumerId, Lsn, Sequence, StreamId};
 use crate::record::{Loss, NewMessage, Op, Timestamp, Topic};
@@ -342,6 +342,9 @@ fn reject(
 ) -> Result<Option<(StreamId, Sequence)>, Error> {
     let row = writer.message(id, sequence)?;
     let target = index.consumers.get(&consumer).and_then(|row| row.spec.dead_letter.clone());
+    // Refused in the dead letter topic itself, or in that of another consumer whose dead letters come
+    // back here, it would go round for ever.
+    let target = target.filter(|topic| !comes_from(index, id, row.as_ref(), topic));
     let letter = match (row, target) {
         (Some(row), Some(topic)) => {
             Some(dead_letter(index, writer, at, id, (sequence, row), &topic, reason)?)
@@ -356,6 +359,13 @@ fn reject(
     };
     acknowledge(index, writer, consumer, id, &[(sequence, sequence)])?;
     Ok(letter)
+}
+
+/// Whether a message is in that topic, or is a dead letter from there.
+fn comes_from(index: &Index, id: StreamId, row: Option<&MessageRow>, topic: &Topic) -> bool {
+    let Some(target) = index.stream_of(topic) else { return false };
+    let origin = row.and_then(|row| dead_letter_origin(&row.body.attributes));
+    target == id || origin == Some(target)
 }
 
 /// Publishes a message to a dead letter topic, with where it comes from and why. It does not expire again.

@@ -225,6 +225,7 @@ impl Index {
             .filter(|claim| claim.covers(sequence) && !self.has(claim.consumer, id, sequence));
         let letters = |claim: &Claim| self.consumers.get(&claim.consumer)?.spec.dead_letter.clone();
         let mut topics: Vec<Topic> = missing.filter_map(letters).collect();
+        topics.retain(|topic| *topic != stream.row.topic);
         topics.sort();
         topics.dedup();
         topics

@@ -232,6 +232,15 @@ impl Model {
     ) -> Option<(u32, u64)> {
         let kept = self.streams.get(&stream)?.kept.get(&sequence).cloned();
         let target = self.consumers.get(&consumer).and_then(|r| r.spec.dead_letter.clone());
+        let origin = kept.as_ref().and_then(|kept| {
+            let mut attributes = kept.body.attributes.iter();
+            attributes.find(|(name, _)| name == "deadletterstream")?.1.parse::<u32>().ok()
+        });
+        // A dead letter does not go round.
+        let target = target.filter(|topic| {
+            let known = self.stream_of(topic);
+            known != Some(stream) && (known.is_none() || known != origin)
+        });
         let letter = match (kept, target) {
             (Some(kept), Some(topic)) => {
                 Some(self.dead_letter(at, (stream, sequence, &kept), &topic, reason))

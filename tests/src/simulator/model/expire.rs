@@ -56,6 +56,7 @@ impl Model {
         let readers = self.consumers.values().filter(lacks);
         let mut topics: Vec<Topic> =
             readers.filter_map(|reader| reader.spec.dead_letter.clone()).collect();
+        topics.retain(|topic| *topic != self.streams[&stream].topic);
         topics.sort();
         topics.dedup();
         topics
