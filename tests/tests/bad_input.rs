@@ -126,6 +126,31 @@ fn publishes_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn a_topic_with_wildcards_or_control_characters_is_refused_by_the_character() {
+    let mut device = Device::new().started();
+    let bulk = json!([{ "entryId": "1", "event": 1, "contentType": "application/json" }]);
+    for (topic, named) in [
+        ("sensors/%23", "wildcard #"),
+        ("sensors/%2B/room", "wildcard +"),
+        ("a%00b", "U+0000"),
+        ("a%0Ab", "U+000A"),
+        ("a%7F", "U+007F"),
+        ("a%C2%85", "U+0085"),
+        ("a%EF%BF%BE", "U+FFFE"),
+    ] {
+        for (path, body) in [("publish", &json!(1)), ("publish/bulk", &bulk)] {
+            let answer = device.post(&format!("/v1.0/{path}/pubsub/{topic}"), body);
+            let told = (answer.status, answer.error_code());
+            assert_eq!(told, (400, "ERR_PUBSUB_PUBLISH_MESSAGE".to_owned()), "{path} {topic}");
+            assert!(answer.text().contains(named), "{topic}: {}", answer.text());
+        }
+    }
+    assert_eq!(device.status()["streams"], json!([]), "none of them was kept");
+    device.publish("$sys/%C3%A4", &json!(1));
+    assert_alive(&mut device);
+}
+
+#[test]
 fn a_payload_of_any_bytes_is_taken() {
     let mut device = Device::new().started();
     let all: Vec<u8> = (0..=255).collect();
