@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | [`cli`] | the command line, with daprd's names |
 //! | [`settings`] | flags and files together |
+//! | [`check`] | what is wrong with settings, found before anything starts |
+//! | [`secret`] | passwords and tokens, from where a resource says |
 //! | [`serve`] | HTTP to whoever connects, within bounds |
 //! | [`wiring`] | who owns what, from start to drain |
 //! | [`load`] | from `Component` resources to building blocks |
@@ -23,6 +25,7 @@
 pub mod api;
 pub mod app;
 pub mod blocks;
+pub mod check;
 pub mod cli;
 pub mod control;
 pub mod load;
@@ -31,6 +34,7 @@ pub mod metrics;
 pub mod panics;
 pub mod pubsub;
 pub mod report;
+pub mod secret;
 pub mod serve;
 pub mod settings;
 pub mod systemd;

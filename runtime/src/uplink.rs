@@ -35,7 +35,7 @@ use store_forward::store::Identity;
 use store_forward::{Consumer, Store};
 use tokio::sync::watch;
 
-use crate::tls::ClientConfigs;
+use crate::tls::{ClientConfigs, TlsFiles};
 use connection::Connector;
 use downlink::Target;
 use encode::Encoder;
@@ -125,7 +125,7 @@ pub async fn run(
         client_id: client_id(&spec, &deps.identity),
         window: window(&spec),
         backoff: policy.backoff,
-        tls: Arc::new(ClientConfigs::new(Connector::tls_files(&spec.mqtt))),
+        tls: Arc::new(ClientConfigs::new(TlsFiles::of(&spec.mqtt))),
         status: deps.status,
         name: spec.name,
         spec: spec.mqtt,

@@ -18,6 +18,7 @@ use store_forward::store::{OpenError, Options};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::check;
 use crate::control::Control;
 use crate::load::{Ground, Loaded, load};
 use crate::metrics::{self, Calls};
@@ -56,9 +57,12 @@ pub enum StartError {
     },
 }
 
-/// Adds to what is wrong what only building can tell: component types, their settings, what
-/// uplinks name.
+/// Adds to what is wrong what only building can tell: component types, their settings, rules, what
+/// uplinks and subscriptions name.
 pub async fn check(settings: &Settings, mut problems: Vec<String>) -> Vec<String> {
+    // A component that couldn't be read is missing for no other reason.
+    let all_was_read = problems.is_empty();
+    problems.extend(check::subscriptions(&settings.resources));
     let limits = Limits { reserve_bytes: 0, ..settings.limits.clone() };
     let options = Options { node: None, limits, volatile: true };
     let disk = Arc::new(MemoryDisk::new());
@@ -71,14 +75,14 @@ pub async fn check(settings: &Settings, mut problems: Vec<String>) -> Vec<String
         }
     };
     match load(&settings.resources, &ground(settings, store, clock)).await {
-        // A component that couldn't be read is missing for no other reason.
-        Ok(loaded) if problems.is_empty() => unknown_names(settings, &loaded),
-        Ok(_) => problems,
-        Err(found) => {
-            problems.extend(found);
-            problems
+        Ok(loaded) if all_was_read => {
+            problems.extend(unknown_names(settings, &loaded));
+            problems.extend(check::unknown_pubsubs(&settings.resources, &loaded));
         }
+        Ok(_) => {}
+        Err(found) => problems.extend(found),
     }
+    problems
 }
 
 /// Runs checked settings until `stop` becomes true; then drains, checkpoints and returns.

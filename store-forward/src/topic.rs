@@ -45,7 +45,9 @@ impl fmt::Display for Illegal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => write!(f, "it is empty"),
-            Self::TooLong(bytes) => write!(f, "it has {bytes} bytes, the limit is {MAX_NAME_BYTES}"),
+            Self::TooLong(bytes) => {
+                write!(f, "it has {bytes} bytes, the limit is {MAX_NAME_BYTES}")
+            }
             Self::Wildcard(c) => write!(f, "it has the wildcard {c}"),
             Self::Character(c) => write!(f, "it has the character U+{:04X}", u32::from(*c)),
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use config::model::{Bulk, Rule, SubscriptionSpec};
 use serde::{Deserialize, Deserializer};
 use store_forward::record::ConsumerSpec;
+use store_forward::topic::check_name;
 
 use super::cloudevent::flag;
 
@@ -125,7 +126,7 @@ impl Subscription {
         })
     }
 
-    fn declared(declared: &config::model::Subscription) -> Self {
+    pub(crate) fn declared(declared: &config::model::Subscription) -> Self {
         Self { spec: declared.spec.clone(), source: Source::Declarative }
     }
 }
@@ -141,7 +142,7 @@ pub fn parse(body: &[u8]) -> Result<(Vec<Subscription>, Vec<String>), ParseError
     let mut warnings = Vec::new();
     let mut subscriptions: Vec<Subscription> = Vec::new();
     for subscription in entries.unwrap_or_default().into_iter().map(Entry::into_subscription) {
-        if let Some(problem) = problem(&subscription) {
+        if let Some(problem) = problem(&subscription.spec) {
             warnings.push(format!(
                 "the subscription to {} is left out: {problem}",
                 subscription.name()
@@ -199,17 +200,22 @@ fn same_topic(one: &Subscription, other: &Subscription) -> bool {
     one.is_to(&other.spec.pubsub, &other.spec.topic)
 }
 
-fn problem(subscription: &Subscription) -> Option<&'static str> {
-    let spec = &subscription.spec;
+/// Why nothing can be delivered by it.
+pub(crate) fn problem(spec: &SubscriptionSpec) -> Option<String> {
     if spec.pubsub.is_empty() {
-        Some("it names no pubsubname")
-    } else if spec.topic.is_empty() {
-        Some("it names no topic")
-    } else if spec.rules.is_empty() && spec.default_route.is_none() {
-        Some("it has no route; set route, or routes.default")
-    } else {
-        None
+        return Some("it names no pubsubname".to_owned());
     }
+    if spec.topic.is_empty() {
+        return Some("it names no topic".to_owned());
+    }
+    if spec.rules.is_empty() && spec.default_route.is_none() {
+        return Some("it has no route; set route, or routes.default".to_owned());
+    }
+    let letters = spec.dead_letter_topic.as_deref()?;
+    let illegal = check_name(letters).err()?;
+    Some(format!(
+        "nothing can be published to its deadLetterTopic {letters:?}: {illegal}; name one topic"
+    ))
 }
 
 /// Go reads names without regard to case, and SDKs rely on it (`pubsubName`). Metadata's names are
