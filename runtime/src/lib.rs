@@ -16,6 +16,7 @@
 //! | [`uplink`] | the way out to an MQTT broker |
 //! | [`tls`] | TLS by rustls, from files that may be renewed |
 //! | [`control`] | the socket that `pannier status` asks |
+//! | [`json_error`] | what is wrong with a JSON text |
 //! | [`report`] | `pannier status` for people |
 //! | [`metrics`] | `/metrics` |
 //! | [`panics`] | the last word of a process that can't go on |
@@ -28,6 +29,7 @@ pub mod blocks;
 pub mod check;
 pub mod cli;
 pub mod control;
+pub mod json_error;
 pub mod load;
 pub mod logs;
 pub mod metrics;

@@ -70,6 +70,73 @@ fn absurd_times_to_live_are_refused_and_save_nothing() {
     assert_alive(&mut device);
 }
 
+/// Bodies that are wrong in as many ways as a caller finds, for each place that reads JSON.
+fn malformed_bodies() -> Vec<(String, String)> {
+    let shapes =
+        ["", "nul", "null", "7", "1.5", "true", r#""a""#, "{}", "[]", "[", "{", r#"{"a":"#];
+    let mut bodies: Vec<String> = shapes.iter().map(|shape| (*shape).to_owned()).collect();
+    bodies.extend(shapes.iter().map(|shape| format!("[{shape}]")));
+    bodies.extend(shapes.iter().map(|shape| format!("[[{shape}]]")));
+    for field in ["key", "etag", "metadata", "options", "entryId", "event", "contentType"] {
+        bodies.extend(shapes.iter().map(|shape| format!(r#"[{{"{field}":{shape}}}]"#)));
+    }
+    for field in ["concurrency", "consistency", "ttlInSeconds"] {
+        for outer in ["options", "metadata"] {
+            bodies.extend(
+                shapes
+                    .iter()
+                    .map(|shape| format!(r#"[{{"key":"a","{outer}":{{"{field}":{shape}}}}}]"#)),
+            );
+        }
+    }
+    for field in ["keys", "parallelism", "metadata", "operations"] {
+        bodies.extend(shapes.iter().map(|shape| format!(r#"{{"{field}":{shape}}}"#)));
+        bodies.extend(shapes.iter().map(|shape| format!(r#"{{"{field}":[{shape}]}}"#)));
+    }
+    for field in ["operation", "request"] {
+        bodies.extend(
+            shapes.iter().map(|shape| format!(r#"{{"operations":[{{"{field}":{shape}}}]}}"#)),
+        );
+    }
+    bodies.extend(
+        shapes.iter().map(|shape| {
+            format!(r#"{{"operations":[{{"operation":"upsert","request":{shape}}}]}}"#)
+        }),
+    );
+    let paths = [
+        STORE.to_owned(),
+        format!("{STORE}/bulk"),
+        format!("{STORE}/transaction"),
+        BULK.to_owned(),
+        PUBLISH.to_owned(),
+    ];
+    paths.iter().flat_map(|path| bodies.iter().map(|body| (path.clone(), body.clone()))).collect()
+}
+
+#[test]
+fn no_answer_names_a_type_of_the_program() {
+    let mut device = Device::new().started();
+    let mut client = device.client();
+    let mut refused = 0;
+    for (path, body) in malformed_bodies() {
+        for kind in ["application/json", "application/cloudevents+json"] {
+            let headers = [("Content-Type", kind)];
+            let answer = client.send("POST", &path, &headers, body.as_bytes()).unwrap();
+            let text = answer.text();
+            refused += usize::from(answer.status >= 400);
+            for word in ["struct", "enum", "Wire", "variant", "sequence", " map", "i64", "RawValue"]
+            {
+                assert!(!text.contains(word), "{path} {body}: {text}");
+            }
+        }
+    }
+    assert!(refused > 500, "most of them are refused: {refused}");
+    let answer = device.post(STORE, &json!([7]));
+    let message = "expected an object with a key and a value, found integer `7`";
+    assert!(answer.text().contains(message), "{}", answer.text());
+    assert_alive(&mut device);
+}
+
 #[test]
 fn transactions_and_bulk_gets_that_make_no_sense_are_refused() {
     let mut device = Device::new().started();

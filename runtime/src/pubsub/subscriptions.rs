@@ -9,6 +9,7 @@ use store_forward::record::ConsumerSpec;
 use store_forward::topic::check_name;
 
 use super::cloudevent::flag;
+use crate::json_error::explain;
 
 /// Deliveries of one subscription in flight.
 const MAX_CONCURRENCY: usize = 1000;
@@ -71,7 +72,13 @@ pub struct SettingError {
 /// An answer to `GET /dapr/subscribe` that can't be read.
 #[derive(Debug, thiserror::Error)]
 #[error("the app's answer to GET /dapr/subscribe is no list of subscriptions: {0}")]
-pub struct ParseError(#[from] serde_json::Error);
+pub struct ParseError(String);
+
+impl From<serde_json::Error> for ParseError {
+    fn from(error: serde_json::Error) -> Self {
+        Self(explain(&error))
+    }
+}
 
 impl Subscription {
     /// What errors and logs call it.
@@ -238,7 +245,7 @@ fn lower_names(value: &mut serde_json::Value) {
 }
 
 #[derive(Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "an object with a pubsubname and a topic")]
 #[derive(Default)]
 struct Entry {
     #[serde(deserialize_with = "or_default")]
@@ -258,7 +265,7 @@ struct Entry {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, expecting = "an object with rules or a default")]
 struct EntryRoutes {
     #[serde(deserialize_with = "or_default")]
     rules: Vec<EntryRule>,
@@ -267,7 +274,7 @@ struct EntryRoutes {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, expecting = "an object with a match and a path")]
 struct EntryRule {
     #[serde(rename = "match", deserialize_with = "or_default")]
     matches: String,
@@ -276,7 +283,7 @@ struct EntryRule {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, expecting = "an object with enabled")]
 struct EntryBulk {
     #[serde(deserialize_with = "or_default")]
     enabled: bool,
