@@ -1,6 +1,6 @@
 //! What the process is to do: flags and files together, every error at once.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,9 +37,9 @@ pub struct Settings {
     /// The apps of the device; at least one.
     pub apps: Vec<AppSettings>,
     /// Where the HTTP API listens.
-    pub http_addresses: Vec<IpAddr>,
+    pub http_addresses: Vec<Address>,
     /// Where `/metrics` listens; none when it is off.
-    pub metrics: Option<(Vec<IpAddr>, u16)>,
+    pub metrics: Option<(Vec<Address>, u16)>,
     /// Bytes of a body at most.
     pub max_body: usize,
     /// Clients' connections at a time, to all ports together.
@@ -68,6 +68,15 @@ impl Findings {
     pub fn at_a_start(self) -> Vec<String> {
         self.problems.into_iter().chain(self.absent).collect()
     }
+}
+
+/// Where a port is listened at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// What `localhost` may stand for: 127.0.0.1, and ::1 where this machine has it.
+    Loopback,
+    /// This address.
+    Ip(IpAddr),
 }
 
 /// One app.
@@ -107,10 +116,6 @@ pub fn read(args: &RunArgs) -> (Settings, Findings) {
         found.problems.push("there is no home directory to keep data in: give --data-dir".into());
         PathBuf::new()
     });
-    let loopback = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
-    let or_loopback = |given: &[IpAddr]| {
-        if given.is_empty() { loopback.clone() } else { given.to_vec() }
-    };
     let http = if args.dapr_listen_addresses.is_empty() {
         &node.listeners.http_addresses
     } else {
@@ -136,6 +141,13 @@ pub fn read(args: &RunArgs) -> (Settings, Findings) {
         resources,
     };
     (settings, found)
+}
+
+fn or_loopback(given: &[IpAddr]) -> Vec<Address> {
+    match given {
+        [] => vec![Address::Loopback],
+        given => given.iter().copied().map(Address::Ip).collect(),
+    }
 }
 
 /// Where data is kept when nothing says otherwise: systemd's state directory, or the user's.

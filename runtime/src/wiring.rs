@@ -4,6 +4,7 @@ mod app;
 mod listen;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ use crate::settings::Settings;
 use crate::systemd::{self, Notice};
 use crate::uplink::{self, Render, UplinkDeps, UplinkStatus};
 
+pub use listen::Refused;
+
 /// Connections to the control socket at a time: for people and their scripts.
 const MAX_ASKERS: usize = 16;
 
@@ -45,13 +48,16 @@ pub enum StartError {
     /// The store can't be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// A port or socket can't be listened at.
-    #[error("{what} can't be listened at: {cause}; free it, or choose another one with {flag}")]
-    Listen {
-        /// The address.
-        what: String,
-        /// What chooses it.
-        flag: &'static str,
+    /// A port can't be listened at.
+    #[error(transparent)]
+    Listen(#[from] Refused),
+    /// The control socket can't be made.
+    #[error(
+        "cannot make the control socket {path}: {cause}; choose another directory with --data-dir"
+    )]
+    Socket {
+        /// Its path.
+        path: PathBuf,
         /// Why.
         cause: std::io::Error,
     },
@@ -199,9 +205,8 @@ async fn serve_control(
     servers: &mut JoinSet<()>,
     stop: &watch::Sender<bool>,
 ) -> Result<(), StartError> {
-    let listener = Control::listen(&settings.data_dir).map_err(|cause| StartError::Listen {
-        what: settings.data_dir.join("control.sock").display().to_string(),
-        flag: "--data-dir",
+    let listener = Control::listen(&settings.data_dir).map_err(|cause| StartError::Socket {
+        path: settings.data_dir.join("control.sock"),
         cause,
     })?;
     let askers = Arc::new(Connections::new(MAX_ASKERS));
@@ -209,9 +214,9 @@ async fn serve_control(
     let Some((addresses, port)) = &settings.metrics else { return Ok(()) };
     let router: Router = metrics::router(calls, control, Arc::clone(&connections));
     for address in addresses {
-        match listen::bind(*address, *port, "--metrics-port").await {
-            Ok(listener) => {
-                listen::serve(listener, router.clone(), &connections, stop, servers);
+        match listen::bind(*address, *port, &listen::METRICS).await {
+            Ok((_, listeners)) => {
+                listen::serve(listeners, &router, &connections, stop, servers);
             }
             // Another program's port is no reason not to keep data.
             Err(error) => tracing::warn!(%error, "metrics are not served"),

@@ -333,7 +333,8 @@ fn a_port_that_is_taken_is_told_by_its_number() {
     let _taken = tests::listen_at(device.http_port());
     let finished = binary::run_command(&mut device.command());
     assert!(finished.code.is_some_and(|code| code != 0), "{finished:?}");
-    assert!(finished.said.contains(&device.http_port().to_string()), "{}", finished.said);
+    let told = format!("port {} of 127.0.0.1 is in use", device.http_port());
+    assert!(finished.said.contains(&told), "{}", finished.said);
 }
 
 #[test]
