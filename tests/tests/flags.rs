@@ -168,8 +168,7 @@ fn localhost_is_served_whichever_of_its_addresses_it_stands_for() {
         assert_eq!(answers_at("::1", port), v6);
     }
     let log = device.log();
-    let ready = log.lines().find(|line| line.contains("pannier is ready")).unwrap();
-    assert_eq!(ready.matches("http://").count(), 1, "{ready}");
+    assert!(!log.contains("::1"), "one address of each is told: {log}");
     assert!(!log.contains("WARN"), "{log}");
 }
 
