@@ -47,7 +47,10 @@ pub(crate) fn read(document: &Field<'_>, json: bool, resources: &mut Resources) 
     let (Some(version), Some(kind)) = (version_field.text(), kind_field.text()) else { return };
     let found = KINDS.iter().find(|known| (known.0, known.1) == (&*version, &*kind));
     match found {
-        Some((_, _, read)) => read(&fields, resources),
+        Some((_, _, read)) => {
+            resources.documents += 1;
+            read(&fields, resources);
+        }
         None => unknown(&version_field, &version, &kind_field, &kind),
     }
 }

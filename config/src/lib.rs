@@ -56,6 +56,7 @@ fn parse_into(report: Report, sources: &[(PathBuf, String)]) -> (Resources, Opti
         if !load::fits(&report, file, text.len()) {
             continue;
         }
+        resources.files += 1;
         let json = file.extension().is_some_and(|extension| extension == "json");
         // JSON may be indented with tabs, and has none in its strings.
         let (documents, faults) =

@@ -21,6 +21,10 @@ pub struct Resources {
     pub subscriptions: Vec<Subscription>,
     /// The Dapr configuration, if there is one.
     pub configuration: Configuration,
+    /// Files that were read.
+    pub files: usize,
+    /// Documents of a known kind in them, with those that are wrong.
+    pub documents: usize,
     /// What was read and isn't acted on: kinds, fields; each with file and line.
     pub warnings: Vec<String>,
 }

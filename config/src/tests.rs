@@ -53,6 +53,16 @@ fn a_whole_configuration_is_read() {
 }
 
 #[test]
+fn files_and_resources_are_counted_with_those_that_are_wrong() {
+    let wrong = "apiVersion: pannier.dev/v1\nkind: Uplink\n";
+    let sources =
+        [("a.yaml".into(), format!("{}---\n{wrong}", app("a"))), ("b.yaml".into(), "".into())];
+    let (resources, errors) = parse_into(Report::default(), &sources);
+    assert_eq!((resources.files, resources.documents), (2, 2));
+    assert!(errors.is_some());
+}
+
+#[test]
 fn nothing_is_a_configuration_too() {
     assert!(parse(&[]).unwrap().components.is_empty());
     assert!(resources("").node.is_none());

@@ -48,13 +48,13 @@ pub struct RunArgs {
     /// Port of the HTTP API. 0 takes any free one.
     #[arg(long)]
     pub dapr_http_port: Option<u16>,
-    /// Addresses that the API listens at, with commas between.
+    /// Addresses that the API listens at, with commas between; without it 127.0.0.1 and ::1.
     #[arg(long, value_delimiter = ',')]
     pub dapr_listen_addresses: Vec<IpAddr>,
     /// Port of `/metrics`; 0 switches it off.
     #[arg(long)]
     pub metrics_port: Option<u16>,
-    /// Address that `/metrics` listens at.
+    /// Address that `/metrics` listens at; without it 127.0.0.1 and ::1.
     #[arg(long)]
     pub metrics_listen_address: Option<IpAddr>,
     /// Whether there are metrics.

@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | [`cli`] | the command line, with daprd's names |
 //! | [`settings`] | flags and files together |
+//! | [`check`] | what is wrong with settings, found before anything starts |
+//! | [`secret`] | passwords and tokens, from where a resource says |
 //! | [`serve`] | HTTP to whoever connects, within bounds |
 //! | [`wiring`] | who owns what, from start to drain |
 //! | [`load`] | from `Component` resources to building blocks |
@@ -14,6 +16,7 @@
 //! | [`uplink`] | the way out to an MQTT broker |
 //! | [`tls`] | TLS by rustls, from files that may be renewed |
 //! | [`control`] | the socket that `pannier status` asks |
+//! | [`json_error`] | what is wrong with a JSON text |
 //! | [`report`] | `pannier status` for people |
 //! | [`metrics`] | `/metrics` |
 //! | [`panics`] | the last word of a process that can't go on |
@@ -23,14 +26,17 @@
 pub mod api;
 pub mod app;
 pub mod blocks;
+pub mod check;
 pub mod cli;
 pub mod control;
+pub mod json_error;
 pub mod load;
 pub mod logs;
 pub mod metrics;
 pub mod panics;
 pub mod pubsub;
 pub mod report;
+pub mod secret;
 pub mod serve;
 pub mod settings;
 pub mod systemd;

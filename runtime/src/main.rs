@@ -10,11 +10,13 @@ use runtime::control::{self, ForgetAnswer};
 use runtime::settings::{self, Settings};
 use runtime::systemd::{self, Notice};
 use runtime::wiring::{self, StartError};
-use runtime::{logs, panics, report};
+use runtime::{check, logs, panics, report};
 use tokio::sync::watch;
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
 const EX_CONFIG: u8 = 78;
+/// The command line is wrong: clap's code.
+const EX_USAGE: u8 = 2;
 /// Most threads that serve calls: a small board has no more cores, and each costs memory.
 const MAX_WORKERS: usize = 4;
 
@@ -49,8 +51,8 @@ fn main() -> ExitCode {
 async fn run(args: &RunArgs) -> ExitCode {
     logs::init(&args.log_level, args.log_as_json);
     panics::explain_damage();
-    let (settings, problems) = settings::read(args);
-    let problems = wiring::check(&settings, problems).await;
+    let (settings, found) = settings::read(args);
+    let problems = wiring::check(&settings, found.at_a_start()).await;
     if !problems.is_empty() {
         return fail(&problems.join("\n"), EX_CONFIG);
     }
@@ -71,6 +73,10 @@ async fn run(args: &RunArgs) -> ExitCode {
 fn warn(settings: &Settings) {
     for warning in &settings.resources.warnings {
         tracing::warn!(warning, "a file says something that is not acted on");
+    }
+    // They may be renewed while we run, and without an uplink the device still keeps what it is given.
+    for (problem, _) in check::files(&settings.resources) {
+        tracing::warn!(problem, "a file that an uplink needs can't be used");
     }
     if !settings.without_effect.is_empty() {
         let flags = settings.without_effect.join(" ");
@@ -109,21 +115,18 @@ async fn notify_systemd() {
 }
 
 async fn check(args: CheckArgs) -> ExitCode {
-    let mut line = vec!["pannier".to_owned(), "run".to_owned()];
-    let resources = args.resources_path.iter().chain(&args.paths);
-    line.extend(resources.map(|path| format!("--resources-path={}", path.display())));
-    line.extend(args.config.iter().map(|path| format!("--config={}", path.display())));
-    let Command::Run(run) = Cli::parse_from(line).command else { return ExitCode::FAILURE };
-    let (settings, problems) = settings::read(&run);
-    for warning in &settings.resources.warnings {
+    let report = match check::report(&args).await {
+        Ok(report) => report,
+        Err(nothing) => return fail(&nothing.to_string(), EX_USAGE),
+    };
+    for warning in &report.warnings {
         eprintln!("warning: {warning}");
     }
-    let problems = wiring::check(&settings, problems).await;
-    if !problems.is_empty() {
-        return fail(&problems.join("\n"), EX_CONFIG);
+    if report.errors.is_empty() {
+        println!("{}", report.summary);
+        return ExitCode::SUCCESS;
     }
-    println!("all is well");
-    ExitCode::SUCCESS
+    fail(&format!("{}\n{}", report.errors.join("\n"), report.summary), EX_CONFIG)
 }
 
 async fn status(args: StatusArgs) -> ExitCode {

@@ -14,13 +14,11 @@ use std::sync::Arc;
 use components::{PubSub, Refusal};
 use store_forward::record::NewMessage;
 use store_forward::store::Identity;
+use store_forward::topic::{self, Illegal};
 
 use self::scope::{Operation, TopicScopes};
 
 pub use self::runner::Subscriptions;
-
-/// Bytes of a topic's name, unless a component's limit is lower.
-const MAX_TOPIC_BYTES: usize = 65_535;
 
 /// A pub/sub component and who may use it.
 #[derive(Clone)]
@@ -74,6 +72,18 @@ pub enum PublishError {
         bytes: usize,
         /// How long it may be.
         limit: usize,
+    },
+    /// The topic's name holds a character that no published topic may hold.
+    #[error(
+        "nothing can be published to topic {topic:?} in pubsub {pubsub}: {illegal}; leave it out"
+    )]
+    TopicIllegal {
+        /// The component.
+        pubsub: String,
+        /// The topic.
+        topic: String,
+        /// What is wrong with it.
+        illegal: Illegal,
     },
     /// The app may not publish to this topic.
     #[error("topic {topic} is not allowed for app id {app_id}")]
@@ -148,9 +158,13 @@ impl PubSubBlock {
         if topic.is_empty() {
             return Err(PublishError::TopicEmpty { pubsub: name() });
         }
-        let limit = entry.max_topic_bytes.min(MAX_TOPIC_BYTES);
+        let limit = entry.max_topic_bytes.min(topic::MAX_NAME_BYTES);
         if topic.len() > limit {
             return Err(PublishError::TopicTooLong { pubsub: name(), bytes: topic.len(), limit });
+        }
+        if let Err(illegal) = topic::check_name(topic) {
+            let topic = topic.to_owned();
+            return Err(PublishError::TopicIllegal { pubsub: name(), topic, illegal });
         }
         if !entry.topics.allows(Operation::Publish, app_id, topic) {
             let (topic, app_id) = (topic.to_owned(), app_id.to_owned());

@@ -1,14 +1,15 @@
 //! What the process is to do: flags and files together, every error at once.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use config::model::{App, HealthCheck, Node, NodeLimits, Resources, Secret};
+use config::model::{App, HealthCheck, Node, NodeLimits, Origin, Resources, Secret};
 use store_forward::ids::NodeId;
 use store_forward::limits::Limits;
 
 use crate::cli::RunArgs;
+use crate::secret::reveal;
 
 /// The port of the first app's HTTP API, daprd's.
 const HTTP_PORT: u16 = 3500;
@@ -36,9 +37,9 @@ pub struct Settings {
     /// The apps of the device; at least one.
     pub apps: Vec<AppSettings>,
     /// Where the HTTP API listens.
-    pub http_addresses: Vec<IpAddr>,
+    pub http_addresses: Vec<Address>,
     /// Where `/metrics` listens; none when it is off.
-    pub metrics: Option<(Vec<IpAddr>, u16)>,
+    pub metrics: Option<(Vec<Address>, u16)>,
     /// Bytes of a body at most.
     pub max_body: usize,
     /// Clients' connections at a time, to all ports together.
@@ -49,6 +50,33 @@ pub struct Settings {
     pub log_calls: bool,
     /// Flags that were given and have no effect.
     pub without_effect: Vec<String>,
+}
+
+/// What is found while settings are put together.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// What is wrong: nothing can be started with it.
+    pub problems: Vec<String>,
+    /// Secrets that aren't there. systemd's credentials exist only while its service runs, so only
+    /// a start needs them.
+    pub absent: Vec<String>,
+}
+
+impl Findings {
+    /// All of it, for a start.
+    #[must_use]
+    pub fn at_a_start(self) -> Vec<String> {
+        self.problems.into_iter().chain(self.absent).collect()
+    }
+}
+
+/// Where a port is listened at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// What `localhost` may stand for: 127.0.0.1, and ::1 where this machine has it.
+    Loopback,
+    /// This address.
+    Ip(IpAddr),
 }
 
 /// One app.
@@ -74,24 +102,20 @@ pub struct AppSettings {
 /// Reads the files that are named and puts them together with the flags. Beside the settings
 /// stands everything that is wrong; with anything there they are good only for finding more.
 #[must_use]
-pub fn read(args: &RunArgs) -> (Settings, Vec<String>) {
+pub fn read(args: &RunArgs) -> (Settings, Findings) {
     let paths: Vec<PathBuf> = args.resources_path.iter().chain(&args.config).cloned().collect();
     let (resources, errors) = config::load_what_can_be_read(&paths);
-    let mut problems: Vec<String> =
-        errors.into_iter().flatten().map(|error| error.to_string()).collect();
+    let mut found = Findings::default();
+    found.problems.extend(errors.into_iter().flatten().map(|error| error.to_string()));
     let node = resources.node.clone().unwrap_or_default();
-    let limits = limits(&node.limits, node.commit_delay, args.max_body_size, &mut problems);
-    check_disk(&node, &limits, &mut problems);
-    let apps = apps(args, &resources, node.listeners.http_port, &mut problems);
+    let limits = limits(&node.limits, node.commit_delay, args.max_body_size, &mut found.problems);
+    check_disk(&node, &limits, &mut found.problems);
+    let apps = apps(args, &resources, node.listeners.http_port, &mut found);
     let data_dir = args.data_dir.clone().or_else(|| node.data_dir.clone());
     let data_dir = data_dir.or_else(default_data_dir).unwrap_or_else(|| {
-        problems.push("there is no home directory to keep data in: give --data-dir".into());
+        found.problems.push("there is no home directory to keep data in: give --data-dir".into());
         PathBuf::new()
     });
-    let loopback = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
-    let or_loopback = |given: &[IpAddr]| {
-        if given.is_empty() { loopback.clone() } else { given.to_vec() }
-    };
     let http = if args.dapr_listen_addresses.is_empty() {
         &node.listeners.http_addresses
     } else {
@@ -116,7 +140,14 @@ pub fn read(args: &RunArgs) -> (Settings, Vec<String>) {
         without_effect: args.without_effect.given(),
         resources,
     };
-    (settings, problems)
+    (settings, found)
+}
+
+fn or_loopback(given: &[IpAddr]) -> Vec<Address> {
+    match given {
+        [] => vec![Address::Loopback],
+        given => given.iter().copied().map(Address::Ip).collect(),
+    }
 }
 
 /// Where data is kept when nothing says otherwise: systemd's state directory, or the user's.
@@ -147,7 +178,7 @@ fn apps(
     args: &RunArgs,
     resources: &Resources,
     node_port: Option<u16>,
-    problems: &mut Vec<String>,
+    found: &mut Findings,
 ) -> Vec<AppSettings> {
     let first = args.dapr_http_port.or(node_port).unwrap_or(HTTP_PORT);
     let mut apps = Vec::new();
@@ -156,16 +187,17 @@ fn apps(
     }
     for app in &resources.apps {
         let counted = u16::try_from(apps.len()).unwrap_or(u16::MAX);
-        apps.push(from_file(app, first.saturating_add(counted), problems));
+        apps.push(from_file(app, first.saturating_add(counted), found));
     }
     for (at, app) in apps.iter().enumerate() {
         let before = &apps[..at];
         if before.iter().any(|other| other.id == app.id) {
-            problems.push(format!("two apps have the id {:?}: give each its own", app.id));
+            found.problems.push(format!("two apps have the id {:?}: give each its own", app.id));
         }
         if app.http_port != 0 && before.iter().any(|other| other.http_port == app.http_port) {
             let (id, port) = (&app.id, app.http_port);
-            problems
+            found
+                .problems
                 .push(format!("app {id:?}: HTTP port {port} is another app's: set spec.httpPort"));
         }
     }
@@ -191,19 +223,10 @@ fn from_flags(args: &RunArgs, http_port: u16) -> AppSettings {
     }
 }
 
-fn from_file(app: &App, http_port: u16, problems: &mut Vec<String>) -> AppSettings {
-    let mut read = |field: &str, secret: &Option<Secret>| {
-        let secret = secret.as_ref()?;
-        reveal(secret)
-            .map_err(|cause| {
-                let (file, line) = (app.origin.file.display(), app.origin.line);
-                problems.push(format!("{file}:{line}: spec.{field}: {cause}"));
-            })
-            .ok()
-    };
+fn from_file(app: &App, http_port: u16, found: &mut Findings) -> AppSettings {
     AppSettings {
-        api_token: read("apiToken", &app.api_token),
-        app_token: read("appToken", &app.app_token),
+        api_token: token(&app.origin, "apiToken", app.api_token.as_ref(), found),
+        app_token: token(&app.origin, "appToken", app.app_token.as_ref(), found),
         id: app.id.clone(),
         http_port: app.http_port.unwrap_or(http_port),
         port: app.port,
@@ -213,16 +236,21 @@ fn from_file(app: &App, http_port: u16, problems: &mut Vec<String>) -> AppSettin
     }
 }
 
-fn reveal(secret: &Secret) -> Result<String, String> {
-    match secret {
-        Secret::Literal(text) => Ok(text.clone()),
-        Secret::Env(name) => std::env::var(name)
-            .map_err(|_| format!("the environment variable {name} is not set: set it")),
-        Secret::File(path) => std::fs::read_to_string(path)
-            .map(|text| text.strip_suffix('\n').unwrap_or(&text).to_owned())
-            .map_err(|error| format!("{} can't be read: {error}", path.display())),
-        _ => Err("this kind of secret is unknown".into()),
-    }
+/// An empty token would leave open what it is to protect, so it is wrong.
+fn token(
+    origin: &Origin,
+    field: &str,
+    secret: Option<&Secret>,
+    found: &mut Findings,
+) -> Option<String> {
+    let error = match reveal(secret?) {
+        Ok(token) => return Some(token),
+        Err(error) => error,
+    };
+    let text = format!("{}:{}: spec.{field}: {error}", origin.file.display(), origin.line);
+    let list = if error.may_come() { &mut found.absent } else { &mut found.problems };
+    list.push(text);
+    None
 }
 
 fn limits(

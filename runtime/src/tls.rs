@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use config::model::MqttUplink;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+
+use crate::secret::file_may_come;
 
 /// Why there is no TLS configuration.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +38,16 @@ pub enum TlsError {
     /// A client certificate came without its key, or a key without its certificate.
     #[error("clientCert and clientKey belong together: set both or neither")]
     HalfAnIdentity,
+    /// The key is another certificate's.
+    #[error(
+        "{key} doesn't belong to the certificate in {cert}: name the key that it was made with"
+    )]
+    WrongKey {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
     /// rustls takes the files for no identity.
     #[error("the client certificate and key can't be used: {0}")]
     Identity(rustls::Error),
@@ -52,6 +65,44 @@ pub struct TlsFiles {
     pub cert: Option<PathBuf>,
     /// Its key.
     pub key: Option<PathBuf>,
+}
+
+impl TlsError {
+    /// Whether what is missing may be there later, or for another user, as systemd's credentials are.
+    #[must_use]
+    pub fn may_come(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if file_may_come(source))
+    }
+}
+
+impl TlsFiles {
+    /// Those that the resource names.
+    #[must_use]
+    pub fn of(spec: &MqttUplink) -> Self {
+        Self {
+            ca: spec.ca_cert.clone(),
+            cert: spec.client_cert.clone(),
+            key: spec.client_key.clone(),
+        }
+    }
+
+    /// Finds what is wrong with each file that is named, and with the key for the certificate; with
+    /// the field of the resource. Blocks on the disk.
+    #[must_use]
+    pub fn problems(&self) -> Vec<(&'static str, TlsError)> {
+        let Self { ca, cert, key } = self;
+        let ca = ca.as_ref().and_then(|path| authorities(path).err());
+        let chain = cert.as_ref().map(|path| certificates(path).map(|chain| (path, chain)));
+        let private = key.as_ref().map(|path| private_key(path).map(|key| (path, key)));
+        let (cert, key) = match (chain, private) {
+            (Some(Ok(chain)), Some(Ok(private))) => (None, check_identity(chain, private).err()),
+            (chain, private) => (chain.and_then(Result::err), private.and_then(Result::err)),
+        };
+        [("caCert", ca), ("clientCert", cert), ("clientKey", key)]
+            .into_iter()
+            .filter_map(|(field, error)| Some((field, error?)))
+            .collect()
+    }
 }
 
 /// Makes the client configuration of one broker: anew when a file has changed, or else the one
@@ -148,6 +199,30 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     if found.is_empty() { Err(unusable("there is none in it".into())) } else { Ok(found) }
 }
 
+/// Certificates of authorities, one of which at least can be used.
+fn authorities(path: &Path) -> Result<(), TlsError> {
+    let found = certificates(path)?;
+    let (usable, _) = RootCertStore::empty().add_parsable_certificates(found);
+    if usable > 0 {
+        return Ok(());
+    }
+    let reason = "what is in it is no certificate".to_owned();
+    Err(TlsError::Pem { path: path.into(), what: "certificate", reason })
+}
+
+type Chain<'a> = (&'a PathBuf, Vec<CertificateDer<'static>>);
+type Key<'a> = (&'a PathBuf, PrivateKeyDer<'static>);
+
+fn check_identity((cert, chain): Chain<'_>, (key, private): Key<'_>) -> Result<(), TlsError> {
+    let material = Material { roots: Vec::new(), identity: Some((chain, private)) };
+    match material.config() {
+        Err(TlsError::Identity(rustls::Error::InconsistentKeys(_))) => {
+            Err(TlsError::WrongKey { cert: cert.clone(), key: key.clone() })
+        }
+        other => other.map(drop),
+    }
+}
+
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| TlsError::Pem {
         path: path.into(),
@@ -208,5 +283,37 @@ mod tests {
         let cert = write(&dir, "half.pem", &certificate());
         let files = TlsFiles { ca: Some(cert.clone()), cert: Some(cert), key: None };
         assert!(matches!(ClientConfigs::new(files).load(), Err(TlsError::HalfAnIdentity)));
+    }
+
+    #[test]
+    fn each_file_is_checked_for_itself_and_the_key_for_its_certificate() {
+        let dir = TempDir::new().unwrap();
+        let one = rcgen::generate_simple_self_signed(["one".to_owned()]).unwrap();
+        let other = rcgen::generate_simple_self_signed(["other".to_owned()]).unwrap();
+        let cert = write(&dir, "cert.pem", &one.cert.pem());
+        let key = write(&dir, "key.pem", &one.signing_key.serialize_pem());
+        let wrong = write(&dir, "wrong.pem", &other.signing_key.serialize_pem());
+        let files = |ca: &PathBuf, cert: &PathBuf, key: &PathBuf| TlsFiles {
+            ca: Some(ca.clone()),
+            cert: Some(cert.clone()),
+            key: Some(key.clone()),
+        };
+        assert_eq!(files(&cert, &cert, &key).problems().len(), 0);
+        assert_eq!(TlsFiles::default().problems().len(), 0);
+        let problems = files(&cert, &cert, &wrong).problems();
+        assert!(matches!(problems[..], [("clientKey", TlsError::WrongKey { .. })]), "{problems:?}");
+        let gone = dir.path().join("gone");
+        let problems = files(&gone, &key, &cert).problems();
+        let shown: Vec<_> = problems.iter().map(|(field, e)| (*field, e.may_come())).collect();
+        assert_eq!(shown, [("caCert", true), ("clientCert", false), ("clientKey", false)]);
+    }
+
+    #[test]
+    fn a_certificate_that_is_pem_and_nothing_else_is_of_no_use() {
+        let dir = TempDir::new().unwrap();
+        let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let ca = Some(write(&dir, "ca.pem", pem));
+        let problems = TlsFiles { ca, ..TlsFiles::default() }.problems();
+        assert!(matches!(problems[..], [("caCert", TlsError::Pem { .. })]), "{problems:?}");
     }
 }

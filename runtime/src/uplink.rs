@@ -39,7 +39,7 @@ use store_forward::store::Identity;
 use store_forward::{Consumer, Store};
 use tokio::sync::watch;
 
-use crate::tls::ClientConfigs;
+use crate::tls::{ClientConfigs, TlsFiles};
 use connection::Connector;
 use downlink::{Commit, Target};
 use encode::Encoder;
@@ -130,7 +130,7 @@ pub async fn run(
         client_id: client_id(&spec, &deps.identity),
         window: window(&spec),
         backoff: policy.backoff,
-        tls: Arc::new(ClientConfigs::new(Connector::tls_files(&spec.mqtt))),
+        tls: Arc::new(ClientConfigs::new(TlsFiles::of(&spec.mqtt))),
         status: deps.status,
         name: spec.name,
         spec: spec.mqtt,

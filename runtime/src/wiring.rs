@@ -4,6 +4,7 @@ mod app;
 mod listen;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use store_forward::store::{OpenError, Options};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::check;
 use crate::control::Control;
 use crate::load::{Ground, Loaded, load};
 use crate::metrics::{self, Calls};
@@ -27,6 +29,8 @@ use crate::serve::{self, Connections};
 use crate::settings::Settings;
 use crate::systemd::{self, Notice};
 use crate::uplink::{self, Render, UplinkDeps, UplinkStatus};
+
+pub use listen::Refused;
 
 /// Connections to the control socket at a time: for people and their scripts.
 const MAX_ASKERS: usize = 16;
@@ -44,21 +48,27 @@ pub enum StartError {
     /// The store can't be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// A port or socket can't be listened at.
-    #[error("{what} can't be listened at: {cause}; free it, or choose another one with {flag}")]
-    Listen {
-        /// The address.
-        what: String,
-        /// What chooses it.
-        flag: &'static str,
+    /// A port can't be listened at.
+    #[error(transparent)]
+    Listen(#[from] Refused),
+    /// The control socket can't be made.
+    #[error(
+        "cannot make the control socket {path}: {cause}; choose another directory with --data-dir"
+    )]
+    Socket {
+        /// Its path.
+        path: PathBuf,
         /// Why.
         cause: std::io::Error,
     },
 }
 
-/// Adds to what is wrong what only building can tell: component types, their settings, what
-/// uplinks name.
+/// Adds to what is wrong what only building can tell: component types, their settings, rules, what
+/// uplinks and subscriptions name.
 pub async fn check(settings: &Settings, mut problems: Vec<String>) -> Vec<String> {
+    // A component that couldn't be read is missing for no other reason.
+    let all_was_read = problems.is_empty();
+    problems.extend(check::subscriptions(&settings.resources));
     let limits = Limits { reserve_bytes: 0, ..settings.limits.clone() };
     let options = Options { node: None, limits, volatile: true };
     let disk = Arc::new(MemoryDisk::new());
@@ -71,14 +81,14 @@ pub async fn check(settings: &Settings, mut problems: Vec<String>) -> Vec<String
         }
     };
     match load(&settings.resources, &ground(settings, store, clock)).await {
-        // A component that couldn't be read is missing for no other reason.
-        Ok(loaded) if problems.is_empty() => unknown_names(settings, &loaded),
-        Ok(_) => problems,
-        Err(found) => {
-            problems.extend(found);
-            problems
+        Ok(loaded) if all_was_read => {
+            problems.extend(unknown_names(settings, &loaded));
+            problems.extend(check::unknown_pubsubs(&settings.resources, &loaded));
         }
+        Ok(_) => {}
+        Err(found) => problems.extend(found),
     }
+    problems
 }
 
 /// Runs checked settings until `stop` becomes true; then drains, checkpoints and returns.
@@ -198,9 +208,8 @@ async fn serve_control(
     servers: &mut JoinSet<()>,
     stop: &watch::Sender<bool>,
 ) -> Result<(), StartError> {
-    let listener = Control::listen(&settings.data_dir).map_err(|cause| StartError::Listen {
-        what: settings.data_dir.join("control.sock").display().to_string(),
-        flag: "--data-dir",
+    let listener = Control::listen(&settings.data_dir).map_err(|cause| StartError::Socket {
+        path: settings.data_dir.join("control.sock"),
         cause,
     })?;
     let askers = Arc::new(Connections::new(MAX_ASKERS));
@@ -208,9 +217,9 @@ async fn serve_control(
     let Some((addresses, port)) = &settings.metrics else { return Ok(()) };
     let router: Router = metrics::router(calls, control, Arc::clone(&connections));
     for address in addresses {
-        match listen::bind(*address, *port, "--metrics-port").await {
-            Ok(listener) => {
-                listen::serve(listener, router.clone(), &connections, stop, servers);
+        match listen::bind(*address, *port, &listen::METRICS).await {
+            Ok((_, listeners)) => {
+                listen::serve(listeners, &router, &connections, stop, servers);
             }
             // Another program's port is no reason not to keep data.
             Err(error) => tracing::warn!(%error, "metrics are not served"),

@@ -10,7 +10,7 @@
 //! | [`engine`] | one synchronous step: check, apply, journal, sync, commit |
 //! | [`store`] | the async shell around the one writer thread |
 //! | [`consumer`] | the one way out: cursors, order, retries, dead letters |
-//! | [`topic`] | MQTT topic filters |
+//! | [`topic`] | MQTT topic names and filters |
 //! | [`backoff`] | jittered exponential delays |
 //! | [`error`] | why the store refused |
 

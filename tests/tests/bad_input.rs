@@ -70,6 +70,73 @@ fn absurd_times_to_live_are_refused_and_save_nothing() {
     assert_alive(&mut device);
 }
 
+/// Bodies that are wrong in as many ways as a caller finds, for each place that reads JSON.
+fn malformed_bodies() -> Vec<(String, String)> {
+    let shapes =
+        ["", "nul", "null", "7", "1.5", "true", r#""a""#, "{}", "[]", "[", "{", r#"{"a":"#];
+    let mut bodies: Vec<String> = shapes.iter().map(|shape| (*shape).to_owned()).collect();
+    bodies.extend(shapes.iter().map(|shape| format!("[{shape}]")));
+    bodies.extend(shapes.iter().map(|shape| format!("[[{shape}]]")));
+    for field in ["key", "etag", "metadata", "options", "entryId", "event", "contentType"] {
+        bodies.extend(shapes.iter().map(|shape| format!(r#"[{{"{field}":{shape}}}]"#)));
+    }
+    for field in ["concurrency", "consistency", "ttlInSeconds"] {
+        for outer in ["options", "metadata"] {
+            bodies.extend(
+                shapes
+                    .iter()
+                    .map(|shape| format!(r#"[{{"key":"a","{outer}":{{"{field}":{shape}}}}}]"#)),
+            );
+        }
+    }
+    for field in ["keys", "parallelism", "metadata", "operations"] {
+        bodies.extend(shapes.iter().map(|shape| format!(r#"{{"{field}":{shape}}}"#)));
+        bodies.extend(shapes.iter().map(|shape| format!(r#"{{"{field}":[{shape}]}}"#)));
+    }
+    for field in ["operation", "request"] {
+        bodies.extend(
+            shapes.iter().map(|shape| format!(r#"{{"operations":[{{"{field}":{shape}}}]}}"#)),
+        );
+    }
+    bodies.extend(
+        shapes.iter().map(|shape| {
+            format!(r#"{{"operations":[{{"operation":"upsert","request":{shape}}}]}}"#)
+        }),
+    );
+    let paths = [
+        STORE.to_owned(),
+        format!("{STORE}/bulk"),
+        format!("{STORE}/transaction"),
+        BULK.to_owned(),
+        PUBLISH.to_owned(),
+    ];
+    paths.iter().flat_map(|path| bodies.iter().map(|body| (path.clone(), body.clone()))).collect()
+}
+
+#[test]
+fn no_answer_names_a_type_of_the_program() {
+    let mut device = Device::new().started();
+    let mut client = device.client();
+    let mut refused = 0;
+    for (path, body) in malformed_bodies() {
+        for kind in ["application/json", "application/cloudevents+json"] {
+            let headers = [("Content-Type", kind)];
+            let answer = client.send("POST", &path, &headers, body.as_bytes()).unwrap();
+            let text = answer.text();
+            refused += usize::from(answer.status >= 400);
+            for word in ["struct", "enum", "Wire", "variant", "sequence", " map", "i64", "RawValue"]
+            {
+                assert!(!text.contains(word), "{path} {body}: {text}");
+            }
+        }
+    }
+    assert!(refused > 500, "most of them are refused: {refused}");
+    let answer = device.post(STORE, &json!([7]));
+    let message = "expected an object with a key and a value, found integer `7`";
+    assert!(answer.text().contains(message), "{}", answer.text());
+    assert_alive(&mut device);
+}
+
 #[test]
 fn transactions_and_bulk_gets_that_make_no_sense_are_refused() {
     let mut device = Device::new().started();
@@ -122,6 +189,31 @@ fn publishes_that_make_no_sense_are_refused() {
     let answer =
         device.send("POST", PUBLISH, &[("Content-Type", "application/cloudevents+json")], b"x");
     assert!((400..=500).contains(&answer.unwrap().status));
+    assert_alive(&mut device);
+}
+
+#[test]
+fn a_topic_with_wildcards_or_control_characters_is_refused_by_the_character() {
+    let mut device = Device::new().started();
+    let bulk = json!([{ "entryId": "1", "event": 1, "contentType": "application/json" }]);
+    for (topic, named) in [
+        ("sensors/%23", "wildcard #"),
+        ("sensors/%2B/room", "wildcard +"),
+        ("a%00b", "U+0000"),
+        ("a%0Ab", "U+000A"),
+        ("a%7F", "U+007F"),
+        ("a%C2%85", "U+0085"),
+        ("a%EF%BF%BE", "U+FFFE"),
+    ] {
+        for (path, body) in [("publish", &json!(1)), ("publish/bulk", &bulk)] {
+            let answer = device.post(&format!("/v1.0/{path}/pubsub/{topic}"), body);
+            let told = (answer.status, answer.error_code());
+            assert_eq!(told, (400, "ERR_PUBSUB_PUBLISH_MESSAGE".to_owned()), "{path} {topic}");
+            assert!(answer.text().contains(named), "{topic}: {}", answer.text());
+        }
+    }
+    assert_eq!(device.status()["streams"], json!([]), "none of them was kept");
+    device.publish("$sys/%C3%A4", &json!(1));
     assert_alive(&mut device);
 }
 

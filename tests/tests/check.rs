@@ -1,8 +1,10 @@
 //! The command line: what is wrong with the resources is told at once, and all of it.
 #![allow(clippy::unwrap_used)]
 
+use std::fs;
+
 use tests::binary::{self, Finished};
-use tests::{Device, Directory};
+use tests::{Device, Directory, certificates};
 
 /// sysexits.h: `EX_CONFIG`.
 const CONFIGURATION_ERROR: i32 = 78;
@@ -45,10 +47,213 @@ fn check_tells_every_error_with_file_and_line() {
 }
 
 #[test]
-fn check_is_content_with_what_is_right_and_with_nothing() {
-    for files in [&[("store.yaml", RIGHT)][..], &[]] {
+fn check_says_how_much_it_has_read_and_found() {
+    let odd = RIGHT.replace("store", "odd") + "extra: 1\n";
+    let wrong = WRONG_COMPONENT.replace("redis", "state.redis");
+    let other = RIGHT.replace("store", "other");
+    for (files, code, summary) in [
+        (&[("a.yaml", RIGHT)][..], 0, "1 resource in 1 file: no problems"),
+        (&[("a.yaml", RIGHT), ("b.yaml", &other)], 0, "2 resources in 2 files: no problems"),
+        (&[("a.yaml", RIGHT), ("b.yaml", &odd)], 0, "2 resources in 2 files: 1 warning"),
+        (&[("a.yaml", &odd), ("b.yaml", &wrong)], 78, "2 resources in 2 files: 1 error, 1 warning"),
+        (&[], 0, "no resources in the paths given: Pannier would run with its defaults"),
+    ] {
         let finished = check(files);
-        assert_eq!(finished.code, Some(0), "{}", finished.said);
+        assert_eq!(finished.code, Some(code), "{}", finished.said);
+        assert_eq!(finished.said.lines().last(), Some(summary), "{}", finished.said);
+    }
+}
+
+#[test]
+fn check_without_a_path_says_that_it_checked_nothing() {
+    let finished = binary::run(&["check"]);
+    assert_eq!(finished.code, Some(2), "{}", finished.said);
+    for told in ["nothing was checked", "--resources-path", "pannier check /etc/pannier"] {
+        assert!(finished.said.contains(told), "{told} is not in:\n{}", finished.said);
+    }
+}
+
+/// An uplink over TLS that names these files.
+fn uplink_with(ca: &str, cert: &str, key: &str, password: &str) -> String {
+    format!(
+        "apiVersion: pannier.dev/v1\nkind: Uplink\nmetadata: {{name: up}}\nspec:\n  mqtt:\n    url: \
+         \"mqtts://127.0.0.1:9\"\n    caCert: {ca}\n    clientCert: {cert}\n    clientKey: {key}\n    \
+         username: u\n    password: {{file: {password}}}\n  routes: [{{topic: a}}]\n"
+    )
+}
+
+/// The files of an uplink, and what `check` says of them.
+struct Files(Directory);
+
+impl Files {
+    fn new() -> Self {
+        let directory = Directory::new();
+        let made = certificates::make();
+        directory.write("ca.pem", &made.ca);
+        directory.write("cert.pem", &made.client_certificate);
+        directory.write("key.pem", &made.client_key);
+        directory.write("other-key.pem", &made.key);
+        directory.write("password", "sesame\n");
+        directory.write("garbage", "no PEM in here\n");
+        directory.write("empty", "");
+        fs::write(directory.path().join("latin"), b"caf\xe9\n").unwrap();
+        fs::create_dir(directory.path().join("directory")).unwrap();
+        Self(directory)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    fn uplink(&self, [ca, cert, key, password]: [&str; 4]) -> String {
+        let [ca, cert, key, password] = [ca, cert, key, password].map(|name| self.path(name));
+        uplink_with(&ca, &cert, &key, &password)
+    }
+}
+
+const RIGHT_FILES: [&str; 4] = ["ca.pem", "cert.pem", "key.pem", "password"];
+
+#[test]
+fn files_of_an_uplink_that_are_not_there_yet_are_warnings() {
+    let files = Files::new();
+    let finished = check(&[("up.yaml", &files.uplink(RIGHT_FILES))]);
+    assert_eq!(finished.code, Some(0), "{}", finished.said);
+    assert!(finished.said.contains("no problems"), "{}", finished.said);
+    let finished = check(&[("up.yaml", &files.uplink(["no-ca", "no-cert", "no-key", "no-word"]))]);
+    assert_eq!(finished.code, Some(0), "{}", finished.said);
+    for (field, name) in [
+        ("spec.mqtt.caCert", "no-ca"),
+        ("spec.mqtt.clientCert", "no-cert"),
+        ("spec.mqtt.clientKey", "no-key"),
+        ("spec.mqtt.password", "no-word"),
+    ] {
+        let path = files.path(name);
+        let told = |line: &str| {
+            line.starts_with("warning: ")
+                && ["up.yaml:1: ", field, &path].iter().all(|part| line.contains(part))
+        };
+        assert!(finished.said.lines().any(told), "{field} is not in:\n{}", finished.said);
+    }
+    assert!(finished.said.contains("1 resource in 1 file: 4 warnings"), "{}", finished.said);
+}
+
+#[test]
+fn files_of_an_uplink_that_are_wrong_are_errors() {
+    let files = Files::new();
+    let [ca, cert, key, password] = RIGHT_FILES;
+    for (names, field, told) in [
+        (["garbage", cert, key, password], "spec.mqtt.caCert", "no usable certificate"),
+        (["empty", cert, key, password], "spec.mqtt.caCert", "no usable certificate"),
+        ([key, cert, key, password], "spec.mqtt.caCert", "no usable certificate"),
+        (["directory", cert, key, password], "spec.mqtt.caCert", "directory"),
+        ([ca, key, key, password], "spec.mqtt.clientCert", "no usable certificate"),
+        ([ca, cert, cert, password], "spec.mqtt.clientKey", "no usable private key"),
+        ([ca, cert, "other-key.pem", password], "spec.mqtt.clientKey", "doesn't belong to"),
+        ([ca, cert, key, "latin"], "spec.mqtt.password", "UTF-8"),
+        ([ca, cert, key, "empty"], "spec.mqtt.password", "empty"),
+        ([ca, cert, key, "directory"], "spec.mqtt.password", "directory"),
+    ] {
+        let finished = check(&[("up.yaml", &files.uplink(names))]);
+        assert_eq!(finished.code, Some(CONFIGURATION_ERROR), "{names:?} {}", finished.said);
+        for told in ["up.yaml:1: ", field, told, "1 resource in 1 file: 1 error"] {
+            assert!(finished.said.contains(told), "{told} is not in:\n{}", finished.said);
+        }
+    }
+}
+
+#[test]
+fn an_uplink_with_a_broken_certificate_does_not_keep_the_device_from_starting() {
+    let files = Files::new();
+    let uplink = files.uplink(["garbage", "cert.pem", "key.pem", "password"]);
+    let mut device = Device::new().with_resource("up.yaml", &uplink).started();
+    device.save("a", &serde_json::json!(1));
+    assert!(device.log().contains("no usable certificate"), "{}", device.log());
+    assert!(device.is_running());
+}
+
+#[test]
+fn an_apps_token_that_is_not_there_yet_is_a_warning_to_check_and_an_error_to_run() {
+    let files = Files::new();
+    let app = |token: &str| {
+        format!(
+            "apiVersion: pannier.dev/v1\nkind: App\nmetadata: {{name: a}}\nspec:\n  apiToken: {{file: \
+             {}}}\n",
+            files.path(token)
+        )
+    };
+    let finished = check(&[("app.yaml", &app("gone"))]);
+    assert_eq!(finished.code, Some(0), "{}", finished.said);
+    assert!(finished.said.contains("warning: "), "{}", finished.said);
+    assert!(finished.said.contains("spec.apiToken"), "{}", finished.said);
+    let device = Device::new().with_resource("app.yaml", &app("gone"));
+    let finished = binary::run_command(&mut device.command());
+    assert_eq!(finished.code, Some(CONFIGURATION_ERROR), "{}", finished.said);
+    for wrong in ["empty", "latin", "directory"] {
+        let finished = check(&[("app.yaml", &app(wrong))]);
+        assert_eq!(finished.code, Some(CONFIGURATION_ERROR), "{wrong}: {}", finished.said);
+        assert!(finished.said.contains("app.yaml:1: spec.apiToken"), "{}", finished.said);
+    }
+}
+
+fn subscription(pubsub: &str, more: &str) -> String {
+    format!(
+        "apiVersion: dapr.io/v2alpha1\nkind: Subscription\nmetadata: {{name: s}}\nspec:\n  \
+         pubsubname: {pubsub}\n  topic: orders\n  routes:\n    rules:\n    - {{match: 'event.type == \
+         \"a\"', path: /a}}\n{more}"
+    )
+}
+
+/// Subscriptions that could never work, and what is told of them.
+fn impossible_subscriptions() -> [(String, &'static [&'static str]); 6] {
+    let rule = |rule: &str| {
+        subscription("pubsub", &format!("    - {{match: '{rule}', path: /b}}\n    default: /c\n"))
+    };
+    [
+        (subscription("nosuch", "    default: /c\n"), &["\"nosuch\"", "pubsub"]),
+        (subscription("statestore", "    default: /c\n"), &["\"statestore\"", "pubsub"]),
+        (rule("event.type =="), &["spec.routes.rules[1]", "CEL", "event.type =="]),
+        (rule("((((("), &["spec.routes.rules[1]", "CEL"]),
+        (
+            subscription("pubsub", "    default: /c\n  deadLetterTopic: 'a/#'\n"),
+            &["spec.deadLetterTopic", "wildcard"],
+        ),
+        (
+            subscription("pubsub", "    default: /c\n  metadata: {concurrency: many}\n"),
+            &["concurrency", "1 to 1000"],
+        ),
+    ]
+}
+
+#[test]
+fn subscriptions_that_could_never_work_are_errors() {
+    let right = check(&[("s.yaml", &subscription("pubsub", "    default: /c\n"))]);
+    assert_eq!(right.code, Some(0), "{}", right.said);
+    for (text, told) in impossible_subscriptions() {
+        let finished = check(&[("s.yaml", &text)]);
+        assert_eq!(finished.code, Some(CONFIGURATION_ERROR), "{text}{}", finished.said);
+        for told in told.iter().chain(&["s.yaml:"]) {
+            assert!(finished.said.contains(told), "{told} is not in:\n{}", finished.said);
+        }
+    }
+}
+
+#[test]
+fn a_subscription_to_a_component_that_ignores_its_errors_is_no_error() {
+    let component = "apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata: {name: far}\nspec: \
+                     {type: pubsub.nosuch, version: v1, ignoreErrors: true}\n";
+    let finished =
+        check(&[("c.yaml", component), ("s.yaml", &subscription("far", "    default: /c\n"))]);
+    assert_eq!(finished.code, Some(0), "{}", finished.said);
+}
+
+#[test]
+fn run_ends_before_it_opens_a_port_for_a_subscription_that_could_never_work() {
+    for (text, told) in impossible_subscriptions() {
+        let device = Device::new().with_resource("s.yaml", &text);
+        let _taken = tests::listen_at(device.http_port());
+        let finished = binary::run_command(&mut device.command());
+        assert_eq!(finished.code, Some(CONFIGURATION_ERROR), "{text}{}", finished.said);
+        assert!(finished.said.contains(told[0]), "{}", finished.said);
     }
 }
 
@@ -128,7 +333,8 @@ fn a_port_that_is_taken_is_told_by_its_number() {
     let _taken = tests::listen_at(device.http_port());
     let finished = binary::run_command(&mut device.command());
     assert!(finished.code.is_some_and(|code| code != 0), "{finished:?}");
-    assert!(finished.said.contains(&device.http_port().to_string()), "{}", finished.said);
+    let told = format!("port {} of 127.0.0.1 is in use", device.http_port());
+    assert!(finished.said.contains(&told), "{}", finished.said);
 }
 
 #[test]

@@ -233,7 +233,6 @@ fn a_component_that_is_gone_with_its_messages_is_named_at_the_start() {
                  spec: {type: state.redb, version: v1}\n";
     let device = device.with_resource("bus.yaml", &component("bus")).with_resource("s.yaml", store);
     let device = device.started();
-    let log = device.log();
     wait_for_line(
         &device,
         &["component is gone and holds messages", "component=\"pubsub\"", "messages=3"],

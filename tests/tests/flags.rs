@@ -1,12 +1,13 @@
 //! The command line: daprd's flags do what they do there, and two apps share a device.
 #![allow(clippy::unwrap_used)]
 
+use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use serde_json::{Value, json};
 use tests::http::Client;
-use tests::{App, Device, Directory, binary, free_port, until};
+use tests::{App, Device, Directory, binary, free_port, untested, until};
 
 /// What daprd knows and what has no meaning without a control plane.
 const WITHOUT_EFFECT: [&str; 24] = [
@@ -142,5 +143,82 @@ fn two_apps_on_one_device_have_their_own_port_token_state_and_subscriptions() {
     device.publish("t", &json!(1));
     for (app, path) in [(&first, "/first"), (&second, "/second")] {
         assert_eq!(app.wait_for(path, 1)[0].event["data"], 1);
+    }
+}
+
+/// Whether this machine has ::1; if not, the test is told to be left out.
+fn has_ipv6(test: &str) -> bool {
+    let bound = TcpListener::bind((Ipv6Addr::LOCALHOST, 0));
+    if let Err(error) = &bound {
+        untested(test, &error.to_string());
+    }
+    bound.is_ok()
+}
+
+fn answers_at(address: &str, port: u16) -> bool {
+    TcpStream::connect((address, port)).is_ok()
+}
+
+#[test]
+fn localhost_is_served_whichever_of_its_addresses_it_stands_for() {
+    let device = Device::new().started();
+    let v6 = has_ipv6("localhost_is_served_whichever_of_its_addresses_it_stands_for");
+    for port in [device.http_port(), device.metrics_port()] {
+        assert!(answers_at("127.0.0.1", port));
+        assert_eq!(answers_at("::1", port), v6);
+    }
+    let log = device.log();
+    assert!(!log.contains("::1"), "one address of each is told: {log}");
+    assert!(!log.contains("WARN"), "{log}");
+}
+
+#[test]
+fn a_port_that_is_drawn_is_the_same_at_both_addresses() {
+    let directory = Directory::new();
+    let data = directory.path().join("data").display().to_string();
+    let mut command = Command::new(binary::path());
+    command.args(["run", "--data-dir", &data, "--dapr-http-port", "0", "--enable-metrics=false"]);
+    let mut child = command.spawn().unwrap();
+    let port = until("it tells its port", || {
+        let told = binary::run(&["status", "--json", "--data-dir", &data]);
+        let status: Value = serde_json::from_str(&told.said).ok()?;
+        status["apps"].to_string().split(|c: char| !c.is_ascii_digit()).find_map(|n| n.parse().ok())
+    });
+    assert!(answers_at("127.0.0.1", port));
+    if has_ipv6("a_port_that_is_drawn_is_the_same_at_both_addresses") {
+        assert!(answers_at("::1", port));
+    }
+    assert_eq!(Client::new(port).send("POST", "/v1.0/shutdown", &[], &[]).unwrap().status, 204);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn another_program_at_the_ipv6_address_is_warned_of_and_the_other_address_served() {
+    if !has_ipv6("another_program_at_the_ipv6_address_is_warned_of_and_the_other_address_served") {
+        return;
+    }
+    let device = Device::new();
+    let _other = TcpListener::bind((Ipv6Addr::LOCALHOST, device.http_port())).unwrap();
+    let device = device.started();
+    assert_eq!(status_at(device.http_port(), "/v1.0/healthz/outbound"), Some(204));
+    let warned = |line: &str| line.contains("WARN") && line.contains("::1");
+    assert!(device.log().lines().any(warned), "{}", device.log());
+}
+
+#[test]
+fn an_address_that_is_given_is_the_only_one() {
+    let device = Device::new().with_flags(&["--dapr-listen-addresses", "127.0.0.1"]).started();
+    assert!(answers_at("127.0.0.1", device.http_port()));
+    assert!(!answers_at("::1", device.http_port()));
+}
+
+#[test]
+fn an_address_that_this_machine_lacks_is_named_with_the_flag() {
+    // TEST-NET-1 of RFC 5737: nobody has it.
+    let device = Device::new().with_flags(&["--dapr-listen-addresses", "192.0.2.1"]);
+    let finished = binary::run_command(&mut device.command());
+    assert_eq!(finished.code, Some(1), "{}", finished.said);
+    for told in ["no address 192.0.2.1", "--dapr-listen-addresses"] {
+        assert!(finished.said.contains(told), "{told} is not in:\n{}", finished.said);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{close_dapr, scopes, unique_name};
 use crate::model::{Bulk, Resources, Rule, Subscription, SubscriptionSpec};
 use crate::reader::{Field, Fields};
+use crate::rules;
 
 const MAX_BULK_AWAIT_MS: u64 = 3_600_000;
 
@@ -35,10 +36,11 @@ fn subscription(
     close_dapr(document, &[]);
     let spec = spec?.fields()?;
     let pubsub = spec.need("pubsubname", "pubsubname: pubsub").and_then(|name| name.text());
-    let topic = spec.need("topic", "topic: orders").and_then(|topic| topic.text());
+    let topic = spec.need("topic", "topic: orders");
+    let topic = topic.and_then(|topic| rules::mqtt::filter(&topic));
     let routes = read_routes(&spec);
     let metadata = spec.read_or("metadata", BTreeMap::new(), |metadata| texts(&metadata));
-    let dead_letter_topic = spec.read("deadLetterTopic", |topic| topic.text());
+    let dead_letter_topic = spec.read("deadLetterTopic", |topic| rules::mqtt::topic(&topic));
     let bulk = spec.read_or("bulkSubscribe", None, |field| bulk(&field));
     spec.warn_of_others(&[]);
     let (rules, default_route) = routes?;

@@ -106,22 +106,13 @@ fn topic_ref(field: &Field<'_>) -> Option<TopicRef> {
     let fields = field.fields()?;
     let pubsub = pubsub(&fields);
     let topic = fields.need("topic", "topic: undeliverable");
-    let topic = topic.and_then(|topic| plain_topic(&topic));
+    let topic = topic.and_then(|topic| rules::mqtt::topic(&topic));
     fields.refuse_others();
     Some(TopicRef { pubsub: pubsub?, topic: topic? })
 }
 
 fn pubsub(fields: &Fields<'_>) -> Option<String> {
     fields.read_or("pubsub", DEFAULT_PUBSUB.into(), |name| rules::name(&name))
-}
-
-fn plain_topic(field: &Field<'_>) -> Option<String> {
-    match rules::mqtt::filter(field)? {
-        topic if topic.contains(['+', '#']) => {
-            field.refuse(format!("{topic:?} has a wildcard"), "write one topic")
-        }
-        topic => Some(topic),
-    }
 }
 
 fn format_of(field: &Field<'_>) -> Option<Format> {

@@ -25,6 +25,16 @@ pub(crate) fn filter(field: &Field<'_>) -> Option<String> {
     Some(filter)
 }
 
+/// One topic that can be published to.
+pub(crate) fn topic(field: &Field<'_>) -> Option<String> {
+    match plain(field)? {
+        topic if topic.contains(['+', '#']) => {
+            field.refuse(format!("{topic:?} has a wildcard"), "write one topic")
+        }
+        topic => Some(topic),
+    }
+}
+
 /// A remote filter; `{node}` may stand in it.
 pub(crate) fn remote_filter(field: &Field<'_>) -> Option<String> {
     let filter = filter(field)?;
@@ -69,9 +79,12 @@ fn plain(field: &Field<'_>) -> Option<String> {
         let remedy = format!("shorten it to {MAX_TOPIC_BYTES} bytes");
         return field.refuse(format!("the topic has {} bytes", topic.len()), remedy);
     }
-    match topic.contains('\0') {
-        true => field.refuse("a topic can't hold NUL", "remove it"),
-        false => Some(topic),
+    match topic.chars().find(|c| c.is_control()) {
+        Some(c) => {
+            let problem = format!("a topic can't hold the character U+{:04X}", u32::from(c));
+            field.refuse(problem, "remove it")
+        }
+        None => Some(topic),
     }
 }
 

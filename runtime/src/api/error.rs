@@ -8,6 +8,7 @@ use components::{Refusal, StateError};
 use serde_json::{Value, json};
 
 use crate::blocks::state::{IllegalKey, LookupError};
+use crate::json_error::explain;
 
 /// An error of the API: `{"errorCode","message","details"}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +80,7 @@ impl ApiError {
 
     /// A body that isn't the JSON it should be.
     pub fn deserializing(error: &serde_json::Error) -> Self {
-        Self::malformed(format!("failed deserializing HTTP body: {error}"))
+        Self::malformed(format!("failed deserializing HTTP body: {}", explain(error)))
     }
 
     /// A body that is too large.

@@ -21,6 +21,7 @@ use store_forward::record::NewMessage;
 use super::error::ApiError;
 use super::json;
 use super::request::Query;
+use crate::json_error::explain;
 use crate::pubsub::cloudevent::{self, Publish, is_type};
 use crate::pubsub::{PubSubBlock, PublishError};
 
@@ -160,7 +161,7 @@ struct Entry {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with an entryId and an event")]
 struct WireEntry<'a> {
     #[serde(default)]
     entry_id: String,
@@ -182,7 +183,7 @@ enum EventsError {
 
 fn entries(body: &[u8]) -> Result<Vec<Entry>, EventsError> {
     let wire: Vec<WireEntry<'_>> =
-        serde_json::from_slice(body).map_err(|error| EventsError::Unmarshal(error.to_string()))?;
+        serde_json::from_slice(body).map_err(|error| EventsError::Unmarshal(explain(&error)))?;
     let mut seen = HashSet::new();
     let mut entries = Vec::with_capacity(wire.len());
     for WireEntry { entry_id, event, content_type, metadata } in wire {

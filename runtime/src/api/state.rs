@@ -22,6 +22,7 @@ use super::error::ApiError;
 use super::request::{Body, KeyTarget, One, Query};
 use super::{ApiState, json};
 use crate::blocks::state::BoundStore;
+use crate::json_error::explain;
 
 pub(super) fn routes() -> Router<ApiState> {
     Router::new()
@@ -74,7 +75,7 @@ async fn save(
     Body(body): Body,
 ) -> Result<Response, ApiError> {
     let items: Option<Vec<WireItem<'_>>> =
-        serde_json::from_slice(&body).map_err(|error| ApiError::malformed(error.to_string()))?;
+        serde_json::from_slice(&body).map_err(|error| ApiError::malformed(explain(&error)))?;
     let items = items.unwrap_or_default();
     if items.is_empty() {
         return Ok(no_content());

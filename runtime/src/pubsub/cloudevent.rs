@@ -17,6 +17,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
+use crate::json_error::explain;
+
 /// The media type of a CloudEvent in JSON.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 
@@ -424,7 +426,7 @@ fn bounded(name: &'static str, value: Option<&str>) -> Result<Option<String>, Ac
 fn check_event(body: &[u8]) -> Result<(), AcceptError> {
     serde_json::from_slice::<BTreeMap<String, &RawValue>>(body)
         .map(|_| ())
-        .map_err(|error| AcceptError::NotAnEvent(error.to_string()))
+        .map_err(|error| AcceptError::NotAnEvent(explain(&error)))
 }
 
 fn invalid(name: &'static str, value: &str, expected: &'static str) -> AcceptError {

@@ -1,6 +1,6 @@
 //! Where an event goes within an app: rules in the Common Expression Language, then a default.
 
-use config::model::Rule;
+use config::model::{Rule, SubscriptionSpec};
 
 use super::cloudevent::Event;
 use expression::{Expression, Seen};
@@ -27,16 +27,14 @@ pub const MAX_RULES: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RouteError {
-    /// An expression is no CEL.
-    #[error(
-        "rule {rule:?} of the subscription to {subscription} is no CEL expression ({cause}): compare `event` with something, as in event.type == \"order\""
-    )]
+    /// An expression can't be used.
+    #[error("rule {rule:?} of the subscription to {subscription} {cause}")]
     Syntax {
         /// The subscription, as `pubsub/topic`.
         subscription: String,
         /// The rule as written.
         rule: String,
-        /// What the parser says.
+        /// What is wrong with it, and what to do.
         cause: String,
     },
     /// An expression is too long.
@@ -103,8 +101,7 @@ impl Routes {
         default_route: Option<&str>,
     ) -> Result<Self, RouteError> {
         if rules.len() > MAX_RULES {
-            let subscription = subscription.to_owned();
-            return Err(RouteError::TooMany { subscription, rules: rules.len() });
+            return Err(too_many(subscription, rules));
         }
         let default = default_route.map(|path| ("", path));
         let rules = rules
@@ -114,6 +111,21 @@ impl Routes {
             .map(|(matches, path)| compile(subscription, matches, path))
             .collect::<Result<_, _>>()?;
         Ok(Self { subscription: subscription.to_owned(), rules })
+    }
+
+    /// Finds everything that is wrong with the routes of a `Subscription` resource; a rule is named
+    /// by its field.
+    pub fn problems(subscription: &str, spec: &SubscriptionSpec) -> Vec<String> {
+        let SubscriptionSpec { rules, default_route, .. } = spec;
+        let too_many = (rules.len() > MAX_RULES).then(|| too_many(subscription, rules).to_string());
+        let each = rules.iter().enumerate().filter_map(|(at, rule)| {
+            let error = compile(subscription, rule.matches.trim(), &rule.path).err()?;
+            Some(format!("spec.routes.rules[{at}]: {error}"))
+        });
+        let default = default_route.iter().filter_map(|path| {
+            compile(subscription, "", path).err().map(|error| error.to_string())
+        });
+        too_many.into_iter().chain(each).chain(default).collect()
     }
 
     /// The path of the first rule that matches. A rule that can't be evaluated doesn't match.
@@ -152,6 +164,10 @@ impl Compiled {
     fn path(&self) -> &str {
         &self.path
     }
+}
+
+fn too_many(subscription: &str, rules: &[Rule]) -> RouteError {
+    RouteError::TooMany { subscription: subscription.to_owned(), rules: rules.len() }
 }
 
 fn compile(subscription: &str, matches: &str, path: &str) -> Result<Compiled, RouteError> {

@@ -6,8 +6,10 @@ use std::time::Duration;
 use config::model::{Bulk, Rule, SubscriptionSpec};
 use serde::{Deserialize, Deserializer};
 use store_forward::record::ConsumerSpec;
+use store_forward::topic::check_name;
 
 use super::cloudevent::flag;
+use crate::json_error::explain;
 
 /// Deliveries of one subscription in flight.
 const MAX_CONCURRENCY: usize = 1000;
@@ -70,7 +72,13 @@ pub struct SettingError {
 /// An answer to `GET /dapr/subscribe` that can't be read.
 #[derive(Debug, thiserror::Error)]
 #[error("the app's answer to GET /dapr/subscribe is no list of subscriptions: {0}")]
-pub struct ParseError(#[from] serde_json::Error);
+pub struct ParseError(String);
+
+impl From<serde_json::Error> for ParseError {
+    fn from(error: serde_json::Error) -> Self {
+        Self(explain(&error))
+    }
+}
 
 impl Subscription {
     /// What errors and logs call it.
@@ -125,7 +133,7 @@ impl Subscription {
         })
     }
 
-    fn declared(declared: &config::model::Subscription) -> Self {
+    pub(crate) fn declared(declared: &config::model::Subscription) -> Self {
         Self { spec: declared.spec.clone(), source: Source::Declarative }
     }
 }
@@ -141,7 +149,7 @@ pub fn parse(body: &[u8]) -> Result<(Vec<Subscription>, Vec<String>), ParseError
     let mut warnings = Vec::new();
     let mut subscriptions: Vec<Subscription> = Vec::new();
     for subscription in entries.unwrap_or_default().into_iter().map(Entry::into_subscription) {
-        if let Some(problem) = problem(&subscription) {
+        if let Some(problem) = problem(&subscription.spec) {
             warnings.push(format!(
                 "the subscription to {} is left out: {problem}",
                 subscription.name()
@@ -199,17 +207,22 @@ fn same_topic(one: &Subscription, other: &Subscription) -> bool {
     one.is_to(&other.spec.pubsub, &other.spec.topic)
 }
 
-fn problem(subscription: &Subscription) -> Option<&'static str> {
-    let spec = &subscription.spec;
+/// Why nothing can be delivered by it.
+pub(crate) fn problem(spec: &SubscriptionSpec) -> Option<String> {
     if spec.pubsub.is_empty() {
-        Some("it names no pubsubname")
-    } else if spec.topic.is_empty() {
-        Some("it names no topic")
-    } else if spec.rules.is_empty() && spec.default_route.is_none() {
-        Some("it has no route; set route, or routes.default")
-    } else {
-        None
+        return Some("it names no pubsubname".to_owned());
     }
+    if spec.topic.is_empty() {
+        return Some("it names no topic".to_owned());
+    }
+    if spec.rules.is_empty() && spec.default_route.is_none() {
+        return Some("it has no route; set route, or routes.default".to_owned());
+    }
+    let letters = spec.dead_letter_topic.as_deref()?;
+    let illegal = check_name(letters).err()?;
+    Some(format!(
+        "nothing can be published to its deadLetterTopic {letters:?}: {illegal}; name one topic"
+    ))
 }
 
 /// Go reads names without regard to case, and SDKs rely on it (`pubsubName`). Metadata's names are
@@ -232,7 +245,7 @@ fn lower_names(value: &mut serde_json::Value) {
 }
 
 #[derive(Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "an object with a pubsubname and a topic")]
 #[derive(Default)]
 struct Entry {
     #[serde(deserialize_with = "or_default")]
@@ -252,7 +265,7 @@ struct Entry {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, expecting = "an object with rules or a default")]
 struct EntryRoutes {
     #[serde(deserialize_with = "or_default")]
     rules: Vec<EntryRule>,
@@ -261,7 +274,7 @@ struct EntryRoutes {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, expecting = "an object with a match and a path")]
 struct EntryRule {
     #[serde(rename = "match", deserialize_with = "or_default")]
     matches: String,
@@ -270,7 +283,7 @@ struct EntryRule {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, expecting = "an object with enabled")]
 struct EntryBulk {
     #[serde(deserialize_with = "or_default")]
     enabled: bool,

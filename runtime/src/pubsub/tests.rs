@@ -84,3 +84,24 @@ fn without_any_component_nothing_is_configured() {
     let error = PubSubBlock::default().check("a", "p", "t").err();
     assert_eq!(error, Some(PublishError::NotConfigured { pubsub: "p".into() }));
 }
+
+#[test]
+fn a_topic_that_no_broker_would_take_is_refused_by_its_character() {
+    let block = block(entry(Arc::default()));
+    for (topic, character) in [
+        ("a/+", "+"),
+        ("a/#", "#"),
+        ("a\0", "U+0000"),
+        ("a\nb", "U+000A"),
+        ("a\u{7f}", "U+007F"),
+        ("a\u{9f}", "U+009F"),
+        ("a\u{fffe}", "U+FFFE"),
+    ] {
+        let refused = block.check("a", "pubsub", topic).err().expect(topic);
+        assert!(matches!(refused, PublishError::TopicIllegal { .. }), "{refused}");
+        assert!(refused.to_string().contains(character), "{refused}");
+    }
+    for topic in ["$sys/a", "a b", "a//b", "ä/ü"] {
+        assert!(block.check("a", "pubsub", topic).is_ok(), "{topic}");
+    }
+}

@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::model::{MqttUplink, Secret};
+use config::model::MqttUplink;
 use store_forward::backoff::Backoff;
 use store_forward::consumer::Outcome;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,7 +18,8 @@ use super::session::{self, Client, Event, EventLoop, Received, Stalled, Terms, U
 use super::sink::{Lane, Pending};
 use super::status::UplinkStatus;
 use super::subscriptions::Subscriptions;
-use crate::tls::{ClientConfigs, TlsError, TlsFiles};
+use crate::secret::{SecretError, reveal};
+use crate::tls::{ClientConfigs, TlsError};
 
 /// Bytes a second that even the slowest link moves: what a large packet may take to be written.
 const SLOWEST_LINK: u64 = 1024;
@@ -33,8 +34,8 @@ const SHARED_ID_WITHIN: Duration = Duration::from_secs(300);
 enum Failure {
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error("the password can't be had from {from}: {reason}")]
-    Password { from: String, reason: String },
+    #[error("the password can't be used: {0}")]
+    Password(#[from] SecretError),
     #[error("it did not answer within {}: check the url, or raise connectTimeout", rounded(*.0))]
     ConnectTimeout(Duration),
     /// Before the broker had taken the connection.
@@ -99,14 +100,6 @@ struct Connection {
 }
 
 impl Connector {
-    pub(super) fn tls_files(spec: &MqttUplink) -> TlsFiles {
-        TlsFiles {
-            ca: spec.ca_cert.clone(),
-            cert: spec.client_cert.clone(),
-            key: spec.client_key.clone(),
-        }
-    }
-
     /// Connects, again and again, until `stop` resolves.
     pub(super) async fn run(self, stop: impl Future<Output = ()> + Send) {
         let mut stop = pin!(stop);
@@ -358,21 +351,4 @@ async fn goodbye(client: &Client, events: &mut EventLoop) {
     let left = async { while !matches!(events.poll().await, Ok(Event::Left) | Err(_)) {} };
     // A broker that doesn't listen finds out by itself.
     let _ = timeout(GOODBYE, left).await;
-}
-
-fn reveal(secret: &Secret) -> Result<String, Failure> {
-    let failed = |from: String, reason: String| Failure::Password { from, reason };
-    match secret {
-        Secret::Literal(text) => Ok(text.clone()),
-        Secret::Env(name) => {
-            std::env::var(name).map_err(|error| failed(format!("${name}"), error.to_string()))
-        }
-        Secret::File(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| failed(path.display().to_string(), error.to_string()))?;
-            let line = text.strip_suffix('\n').unwrap_or(&text);
-            Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
-        }
-        other => Err(failed(format!("{other:?}"), "this kind isn't known here".into())),
-    }
 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::session::{Client, Received, Stalled};
 use super::status::UplinkStatus;
 use super::subscriptions::takers;
-use super::topic::{Names, destination};
+use super::topic::{Names, check_name, destination};
 use crate::pubsub::cloudevent;
 
 /// Messages in one commit: what came while the one before was synced.
@@ -60,7 +60,7 @@ pub(super) async fn work(
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while inbox.recv_many(&mut batch, BATCH_MAX).await > 0 {
         let placed: Vec<Placed<'_>> =
-            batch.iter().flat_map(|message| place(targets, message)).collect();
+            batch.iter().flat_map(|message| place(targets, message)).filter(is_legal).collect();
         for run in placed.chunk_by(|(a, _), (b, _)| Arc::ptr_eq(&a.commit, &b.commit)) {
             commit(run).await?;
             status.received(run.len());
@@ -81,6 +81,18 @@ fn place<'a>(targets: &'a [Target], message: &'a Received) -> impl Iterator<Item
     let filters = targets.iter().map(|target| target.filter.as_str());
     let takers = takers(filters, &message.topic, &message.subscriptions);
     takers.into_iter().map(move |index| (&targets[index], message))
+}
+
+/// Whether the message's local topic is one that can be published to. Some brokers send topics with
+/// control characters; no route could ever send them on.
+fn is_legal((target, message): &Placed<'_>) -> bool {
+    let topic = local_topic(target, message);
+    let checked = check_name(&topic);
+    if let Err(illegal) = checked {
+        let reason = illegal.to_string();
+        tracing::error!(topic, reason, "message from the broker dropped: its topic is not allowed");
+    }
+    checked.is_ok()
 }
 
 /// Commits messages of one store.
@@ -104,15 +116,19 @@ async fn commit(run: &[Placed<'_>]) -> Result<(), Error> {
     Ok(())
 }
 
-fn publish(target: &Target, message: &Received) -> Op {
+fn local_topic(target: &Target, message: &Received) -> String {
     let names = Names {
         topic: &message.topic,
         filter: &target.filter,
         pubsub: &target.pubsub,
         node: &target.node,
     };
+    destination(&target.to, names)
+}
+
+fn publish(target: &Target, message: &Received) -> Op {
     Op::Publish {
-        topic: Topic::new(target.pubsub.as_str(), destination(&target.to, names)),
+        topic: Topic::new(target.pubsub.as_str(), local_topic(target, message)),
         message: NewMessage {
             content_type: content_type(message),
             attributes: vec![(CAME_BY.to_owned(), target.uplink.clone())],
@@ -177,6 +193,18 @@ mod tests {
             .map(|(target, message)| published(target, message).0.name)
             .collect();
         assert_eq!(topics, ["all", "x/n1"]);
+    }
+
+    #[test]
+    fn a_message_whose_local_topic_nothing_can_be_published_to_is_left_out() {
+        let all = target("#", "{topic}");
+        let fixed = target("#", "commands");
+        for topic in ["a\u{1}", "a\nb", "a/\u{fffe}", "a/+"] {
+            let message = received(topic, b"", None);
+            assert!(!is_legal(&(&all, &message)), "{topic:?}");
+            assert!(is_legal(&(&fixed, &message)), "{topic:?}");
+        }
+        assert!(is_legal(&(&all, &received("$sys/a b", b"", None))));
     }
 
     #[test]

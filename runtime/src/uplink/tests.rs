@@ -66,7 +66,7 @@ fn start(spec: MqttUplink, targets: Vec<Target>) -> Running {
     };
     let connector = Connector {
         name: "up".into(),
-        tls: Arc::new(ClientConfigs::new(Connector::tls_files(&spec))),
+        tls: Arc::new(ClientConfigs::new(TlsFiles::of(&spec))),
         spec,
         client_id: format!("n1-up-{}", fastrand::u64(..)),
         window: 50,

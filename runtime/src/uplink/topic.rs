@@ -1,11 +1,6 @@
-//! Topic names, filters and templates (MQTT 5, section 4.7).
+//! Shared subscriptions and templates of topics.
 
-use std::fmt;
-
-pub(super) use store_forward::topic::matches;
-
-/// Bytes of a topic's name: its length is sent as two bytes (MQTT 5, section 1.5.4).
-pub(super) const NAME_MAX: usize = 65_535;
+pub(super) use store_forward::topic::{check_name, check_text, matches};
 
 /// Whether `filter` is a shared subscription (MQTT 5, section 4.8.2).
 pub(super) fn is_shared(filter: &str) -> bool {
@@ -102,59 +97,6 @@ pub fn expand(template: &str, values: &[(&str, &str)]) -> String {
     out
 }
 
-/// Why a string can't be published to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Illegal {
-    /// It has no characters.
-    Empty,
-    /// It has this many bytes.
-    TooLong(usize),
-    /// It has a wildcard.
-    Wildcard,
-    /// It has a character that MQTT forbids, or that a broker may close the connection for.
-    Character(char),
-}
-
-impl fmt::Display for Illegal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => write!(f, "it is empty"),
-            Self::TooLong(bytes) => write!(f, "it has {bytes} bytes, the limit is {NAME_MAX}"),
-            Self::Wildcard => write!(f, "it has a wildcard (+ or #)"),
-            Self::Character(c) => write!(f, "it has the character U+{:04X}", u32::from(*c)),
-        }
-    }
-}
-
-/// Whether `name` is a topic that can be published to.
-pub fn check_name(name: &str) -> Result<(), Illegal> {
-    if name.is_empty() {
-        return Err(Illegal::Empty);
-    }
-    if name.contains(['+', '#']) {
-        return Err(Illegal::Wildcard);
-    }
-    check_text(name)
-}
-
-/// Whether `text` can be sent as an MQTT string. Control characters and non-characters are refused
-/// with NUL: a broker may take them for a malformed packet (MQTT 5, section 1.5.4), and the same
-/// message would end each connection anew.
-pub fn check_text(text: &str) -> Result<(), Illegal> {
-    if text.len() > NAME_MAX {
-        return Err(Illegal::TooLong(text.len()));
-    }
-    match text.chars().find(|c| c.is_control() || is_no_character(*c)) {
-        Some(c) => Err(Illegal::Character(c)),
-        None => Ok(()),
-    }
-}
-
-fn is_no_character(c: char) -> bool {
-    let code = u32::from(c);
-    (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,19 +161,5 @@ mod tests {
         ] {
             assert!(!covers(wide, narrow), "{wide} {narrow}");
         }
-    }
-
-    #[test]
-    fn a_name_that_cannot_be_published_to_is_refused_with_its_reason() {
-        assert_eq!(check_name(""), Err(Illegal::Empty));
-        assert_eq!(check_name("a/+"), Err(Illegal::Wildcard));
-        assert_eq!(check_name("a#"), Err(Illegal::Wildcard));
-        assert_eq!(check_name("a\0b"), Err(Illegal::Character('\0')));
-        assert_eq!(check_name("a\u{85}"), Err(Illegal::Character('\u{85}')));
-        assert_eq!(check_name("a\u{FFFE}"), Err(Illegal::Character('\u{FFFE}')));
-        assert_eq!(check_name("a\u{1FFFF}"), Err(Illegal::Character('\u{1FFFF}')));
-        assert_eq!(check_name(&"x".repeat(65_536)), Err(Illegal::TooLong(65_536)));
-        assert_eq!(check_name(&"x".repeat(65_535)), Ok(()));
-        assert_eq!(check_name("$aws/things/ü"), Ok(()));
     }
 }

@@ -55,12 +55,10 @@ pub(super) async fn start(
     let router = api::router(api).layer(axum::middleware::from_fn_with_state(observer, observe));
     let mut port = app.http_port;
     for address in &parts.settings.http_addresses {
-        let listener = listen::bind(*address, port, "--dapr-http-port").await?;
-        if let Ok(bound) = listener.local_addr() {
-            port = bound.port();
-            addresses.push(format!("http://{bound}"));
-        }
-        listen::serve(listener, router.clone(), parts.connections, parts.stop, servers);
+        let (bound, listeners) = listen::bind(*address, port, &listen::API).await?;
+        port = bound.port();
+        addresses.push(format!("http://{bound}"));
+        listen::serve(listeners, &router, parts.connections, parts.stop, servers);
     }
     match app.port {
         Some(app_port) => call_back(app, app_port, parts, health, described, drains)?,

@@ -1,40 +1,182 @@
 //! Ports.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
 use axum::serve::ListenerExt;
+use rustix::io::Errno;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::StartError;
 use crate::serve::{self, Connections};
+use crate::settings::Address;
 
+/// How often a free port is looked for that both loopback addresses have.
+const MAX_DRAWS: usize = 16;
+
+/// What chooses a port and its addresses.
+#[derive(Debug)]
+pub(super) struct Choice {
+    port: &'static str,
+    address: &'static str,
+}
+
+pub(super) const API: Choice = Choice {
+    port: "--dapr-http-port (httpPort of an App)",
+    address: "--dapr-listen-addresses (listeners.http of the Node)",
+};
+pub(super) const METRICS: Choice = Choice {
+    port: "--metrics-port (listeners.metrics of the Node)",
+    address: "--metrics-listen-address (listeners.metrics of the Node)",
+};
+
+/// Why a port can't be listened at.
+#[derive(Debug)]
+pub struct Refused {
+    at: SocketAddr,
+    choice: &'static Choice,
+    cause: io::Error,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, choice: Choice { port, address }, cause } = self;
+        match cause.kind() {
+            ErrorKind::AddrInUse => write!(
+                f,
+                "port {} of {} is in use: stop the program that listens there, or choose another port with {port}",
+                at.port(),
+                at.ip()
+            ),
+            ErrorKind::PermissionDenied => write!(
+                f,
+                "port {} needs rights that this process lacks: choose one from 1024 with {port}, or give it the capability CAP_NET_BIND_SERVICE",
+                at.port()
+            ),
+            ErrorKind::AddrNotAvailable => write!(
+                f,
+                "this machine has no address {}: choose one that it has with {address}",
+                at.ip()
+            ),
+            _ => write!(
+                f,
+                "cannot listen at {at}: {cause}; choose another port with {port}, or another address with {address}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Refused {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+/// Listens at an address; at both loopback addresses where that is asked for and this machine has
+/// both. The first listener's address is the one to tell of; all have its port.
 pub(super) async fn bind(
-    address: IpAddr,
+    address: Address,
     port: u16,
-    flag: &'static str,
-) -> Result<TcpListener, StartError> {
-    TcpListener::bind((address, port)).await.map_err(|cause| StartError::Listen {
-        what: std::net::SocketAddr::new(address, port).to_string(),
-        flag,
-        cause,
-    })
+    choice: &'static Choice,
+) -> Result<(SocketAddr, Vec<TcpListener>), StartError> {
+    let refused = |ip: IpAddr| {
+        move |cause| StartError::Listen(Refused { at: SocketAddr::new(ip, port), choice, cause })
+    };
+    let bound = match address {
+        Address::Ip(ip) => one(ip, port).await.map_err(refused(ip))?,
+        Address::Loopback => loopback(port).await.map_err(refused(Ipv4Addr::LOCALHOST.into()))?,
+    };
+    Ok(bound)
+}
+
+async fn one(ip: IpAddr, port: u16) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    let listener = TcpListener::bind((ip, port)).await?;
+    Ok((listener.local_addr()?, vec![listener]))
+}
+
+/// Programs that call `localhost` may come to either address. Without the second one those that
+/// come to the first are served all the same.
+async fn loopback(port: u16) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    let mut draws = 0;
+    loop {
+        let (at, mut listeners) = one(Ipv4Addr::LOCALHOST.into(), port).await?;
+        draws += 1;
+        match TcpListener::bind((Ipv6Addr::LOCALHOST, at.port())).await {
+            Ok(second) => listeners.push(second),
+            Err(error) if is_missing(&error) => {}
+            Err(error)
+                if port == 0 && error.kind() == ErrorKind::AddrInUse && draws < MAX_DRAWS =>
+            {
+                continue;
+            }
+            Err(error) => tracing::warn!(
+                port = at.port(),
+                %error,
+                "cannot listen at ::1, a program that calls localhost may reach another program there"
+            ),
+        }
+        return Ok((at, listeners));
+    }
+}
+
+/// Whether this machine has no such address, or no IPv6.
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::AddrNotAvailable
+        || Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
 }
 
 /// Serves until the stop, and then what is under way.
 pub(super) fn serve(
-    listener: TcpListener,
-    router: Router,
+    listeners: Vec<TcpListener>,
+    router: &Router,
     connections: &Arc<Connections>,
     stop: &watch::Sender<bool>,
     servers: &mut JoinSet<()>,
 ) {
-    // Small answers must not wait for company.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    servers.spawn(serve::serve(listener, router, Arc::clone(connections), stop.subscribe()));
+    for listener in listeners {
+        // Small answers must not wait for company.
+        let listener = listener.tap_io(|stream| {
+            let _ = stream.set_nodelay(true);
+        });
+        let (router, connections) = (router.clone(), Arc::clone(connections));
+        servers.spawn(serve::serve(listener, router, connections, stop.subscribe()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn told(at: &str, errno: Errno) -> String {
+        let cause = io::Error::from(errno);
+        Refused { at: at.parse().unwrap(), choice: &API, cause }.to_string()
+    }
+
+    #[test]
+    fn each_reason_has_its_own_remedy() {
+        let taken = told("127.0.0.1:3500", Errno::ADDRINUSE);
+        assert!(taken.starts_with("port 3500 of 127.0.0.1 is in use: stop"), "{taken}");
+        let low = told("0.0.0.0:80", Errno::ACCESS);
+        assert!(low.starts_with("port 80 needs rights") && low.contains("1024"), "{low}");
+        let elsewhere = told("192.0.2.1:3500", Errno::ADDRNOTAVAIL);
+        assert!(elsewhere.contains("no address 192.0.2.1"), "{elsewhere}");
+        assert!(elsewhere.contains("--dapr-listen-addresses"), "{elsewhere}");
+        let other = told("127.0.0.1:3500", Errno::MFILE);
+        assert!(other.starts_with("cannot listen at 127.0.0.1:3500: "), "{other}");
+    }
+
+    #[test]
+    fn a_machine_without_ipv6_is_not_warned_of() {
+        for errno in [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT] {
+            assert!(is_missing(&io::Error::from(errno)));
+        }
+        assert!(!is_missing(&io::Error::from(Errno::ADDRINUSE)));
+    }
 }

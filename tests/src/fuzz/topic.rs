@@ -1,7 +1,7 @@
 //! MQTT topic filters and topic templates.
 
-use runtime::uplink::topic::{check_name, check_text, expand, matched_part};
-use store_forward::topic::matches;
+use runtime::uplink::topic::{expand, matched_part};
+use store_forward::topic::{check_name, check_text, matches};
 
 use super::input::Input;
 

@@ -71,3 +71,29 @@ fn metadata_is_text_by_name() {
     assert_eq!(spec.metadata["rawPayload"], "true");
     assert_eq!(spec.metadata["n"], "5");
 }
+
+#[test]
+fn the_dead_letter_topic_is_one_topic() {
+    for (wrong, told) in [("'a/#'", "\"a/#\" has a wildcard"), ("\"a\\x01\"", "U+0001")] {
+        let more = format!("  route: /a\n  deadLetterTopic: {wrong}\n");
+        let shown = error(&text("v1alpha1", &more));
+        assert!(shown.starts_with("8: spec.deadLetterTopic: "), "{shown}");
+        assert!(shown.contains(told), "{shown}");
+    }
+    let spec = read("v1alpha1", "  route: /a\n  deadLetterTopic: undeliverable\n");
+    assert_eq!(spec.dead_letter_topic.as_deref(), Some("undeliverable"));
+}
+
+#[test]
+fn a_topic_is_one_or_a_filter_that_something_can_match() {
+    let with_topic = |topic: &str| {
+        text("v1alpha1", "  route: /a\n").replace("topic: orders", &format!("topic: {topic}"))
+    };
+    for topic in ["orders", "'#'", "a/+/b/#", "$sys/a"] {
+        resources(&with_topic(topic));
+    }
+    for wrong in ["a#", "a+/b", "'#/a'"] {
+        let shown = error(&with_topic(wrong));
+        assert!(shown.starts_with("6: spec.topic: "), "{shown}");
+    }
+}

@@ -28,6 +28,10 @@ pub(super) fn publish(error: PublishError, metadata: &Metadata) -> ApiError {
         PublishError::TopicEmpty { pubsub } | PublishError::TopicTooLong { pubsub, .. } => {
             about(failed, &pubsub, reason, metadata.clone())
         }
+        PublishError::TopicIllegal { pubsub, topic, illegal } => {
+            let metadata = pairs([("topic", &topic), ("error", &illegal.to_string())]);
+            about(failed, &pubsub, reason, metadata)
+        }
         PublishError::NameEmpty => about(failed, "", reason, metadata.clone()),
         PublishError::NotConfigured { .. } | PublishError::NotFound { .. } => {
             failed.with(Detail::ErrorInfo { reason, metadata: Some(metadata.clone()) })
@@ -100,6 +104,10 @@ fn kind(error: &PublishError) -> (StatusCode, &'static str, &'static str) {
         PublishError::TopicTooLong { .. } => {
             let code = "ERR_PUBSUB_PUBLISH_MESSAGE";
             (StatusCode::BAD_REQUEST, code, "DAPR_PUBSUB_TOPIC_TOO_LONG")
+        }
+        PublishError::TopicIllegal { .. } => {
+            let code = "ERR_PUBSUB_PUBLISH_MESSAGE";
+            (StatusCode::BAD_REQUEST, code, "DAPR_PUBSUB_TOPIC_ILLEGAL")
         }
         PublishError::Forbidden { .. } => {
             (StatusCode::FORBIDDEN, "ERR_PUBSUB_FORBIDDEN", "DAPR_PUBSUB_FORBIDDEN")

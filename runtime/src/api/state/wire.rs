@@ -13,6 +13,7 @@ const MAX_TTL_SECONDS: i64 = 100 * 365 * 24 * 3600;
 
 /// An item of a save, or the request of a transaction's operation.
 #[derive(Deserialize)]
+#[serde(expecting = "an object with a key and a value")]
 pub(super) struct WireItem<'a> {
     pub(super) key: Option<String>,
     /// As it came: numbers stay exact.
@@ -25,6 +26,7 @@ pub(super) struct WireItem<'a> {
 
 /// How to write.
 #[derive(Default, Deserialize)]
+#[serde(expecting = "an object with concurrency or consistency")]
 pub(super) struct Options {
     pub(super) concurrency: Option<String>,
     pub(super) consistency: Option<String>,
@@ -32,6 +34,7 @@ pub(super) struct Options {
 
 /// A bulk get. `parallelism` is read to be checked: rows come from one snapshot.
 #[derive(Deserialize)]
+#[serde(expecting = "an object with keys")]
 pub(super) struct WireBulkGet {
     pub(super) keys: Option<Vec<String>>,
     #[serde(rename = "parallelism")]
@@ -42,6 +45,7 @@ pub(super) struct WireBulkGet {
 
 /// A transaction.
 #[derive(Deserialize)]
+#[serde(expecting = "an object with operations")]
 pub(super) struct WireTransaction<'a> {
     #[serde(borrow)]
     pub(super) operations: Option<Vec<WireOperation<'a>>>,
@@ -51,6 +55,7 @@ pub(super) struct WireTransaction<'a> {
 
 /// An operation of a transaction.
 #[derive(Deserialize)]
+#[serde(expecting = "an object with an operation and a request")]
 pub(super) struct WireOperation<'a> {
     pub(super) operation: Option<String>,
     #[serde(borrow)]

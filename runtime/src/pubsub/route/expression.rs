@@ -27,7 +27,7 @@ pub(super) struct Expression(IdedExpr);
 pub(super) struct Seen<'c>(Option<(Context<'c, 'c>, Budget)>);
 
 impl Expression {
-    /// What the parser says when it is none.
+    /// Fails with what is wrong, and what to do.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         PrattParser::new()
             .max_recursion_depth(MAX_DEPTH)
@@ -37,7 +37,12 @@ impl Expression {
                 budget::bound(&mut expression);
                 Self(expression)
             })
-            .map_err(|errors| errors.to_string().replace('\n', " "))
+            .map_err(|errors| {
+                let cause = errors.to_string().replace('\n', " ");
+                format!(
+                    "is no CEL expression ({cause}): compare `event` with something, as in event.type == \"order\""
+                )
+            })
     }
 
     pub(super) fn matches(&self, event: &Event, seen: &mut Seen<'_>) -> Result<bool, Unmatched> {

@@ -12,7 +12,8 @@ pub(super) struct Seen();
 
 impl Expression {
     pub(super) fn parse(_: &str) -> Result<Self, String> {
-        Err("this is the minimal edition, which has no rules: use the full one".to_owned())
+        Err("can't be used: this is the minimal edition, which has no rules; use the full one"
+            .to_owned())
     }
 
     pub(super) fn matches(&self, _: &Event, _: &mut Seen) -> Result<bool, Unmatched> {

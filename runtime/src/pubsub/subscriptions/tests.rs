@@ -137,3 +137,15 @@ fn metadata_that_makes_no_sense_is_named_with_its_remedy() {
     subscription.spec.metadata.insert("Concurrency".into(), "4".into());
     assert_eq!(subscription.settings().unwrap().concurrency, 4);
 }
+
+#[test]
+fn a_dead_letter_topic_that_nothing_can_be_published_to_leaves_the_subscription_out() {
+    for (topic, told) in [("dead/#", "wildcard #"), ("+", "wildcard +"), ("a\\u0007", "U+0007")] {
+        let body = format!(
+            r#"[{{"pubsubname":"p","topic":"t","route":"/r","deadLetterTopic":"{topic}"}}]"#
+        );
+        let (subscriptions, warnings) = parse(body.as_bytes()).unwrap();
+        assert!(subscriptions.is_empty());
+        assert!(warnings[0].contains(told) && warnings[0].contains("p/t"), "{}", warnings[0]);
+    }
+}

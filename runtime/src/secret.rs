@@ -1,0 +1,123 @@
+//! Secrets of resources: read from where the resource says, and never printed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use config::model::Secret;
+
+/// Why a secret can't be read. Never holds any of it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SecretError {
+    /// The environment has no such variable.
+    #[error("the environment variable {0} is not set: set it")]
+    NotSet(String),
+    /// The file can't be read.
+    #[error("cannot read {path}: {source}; check the path and its permissions")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It isn't text.
+    #[error("{0} holds something that is not UTF-8 text: write the secret alone into it")]
+    NotText(String),
+    /// There is nothing in it.
+    #[error("{0} is empty: write the secret into it")]
+    Empty(String),
+}
+
+impl SecretError {
+    /// Whether the secret may be there later, or for another user, as systemd's credentials are.
+    #[must_use]
+    pub fn may_come(&self) -> bool {
+        match self {
+            Self::NotSet(_) => true,
+            Self::Read { source, .. } => file_may_come(source),
+            _ => false,
+        }
+    }
+}
+
+/// Whether a file that can't be read now may be readable later, or for another user.
+#[must_use]
+pub fn file_may_come(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+}
+
+/// Reads a secret. One newline at the end of a file is ignored. Blocks on the disk.
+///
+/// # Errors
+/// When it isn't there, isn't text, or is empty.
+pub fn reveal(secret: &Secret) -> Result<String, SecretError> {
+    let (text, from) = match secret {
+        Secret::Env(name) => (of_variable(name)?, format!("the environment variable {name}")),
+        Secret::File(path) => (of_file(path)?, path.display().to_string()),
+        Secret::Literal(text) => (text.clone(), "the secret".to_owned()),
+        other => return Err(SecretError::NotText(format!("{other:?}"))),
+    };
+    if text.is_empty() { Err(SecretError::Empty(from)) } else { Ok(text) }
+}
+
+fn of_variable(name: &str) -> Result<String, SecretError> {
+    std::env::var(name).map_err(|error| match error {
+        std::env::VarError::NotPresent => SecretError::NotSet(name.to_owned()),
+        std::env::VarError::NotUnicode(_) => {
+            SecretError::NotText(format!("the environment variable {name}"))
+        }
+    })
+}
+
+fn of_file(path: &Path) -> Result<String, SecretError> {
+    let bytes = std::fs::read(path)
+        .map_err(|source| SecretError::Read { path: path.to_owned(), source })?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| SecretError::NotText(path.display().to_string()))?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn in_a_file(bytes: &[u8]) -> Result<String, SecretError> {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("secret");
+        std::fs::write(&path, bytes).unwrap();
+        reveal(&Secret::File(path))
+    }
+
+    #[test]
+    fn one_newline_at_the_end_of_a_file_is_ignored() {
+        for (bytes, secret) in
+            [(&b"a b"[..], "a b"), (b"a\n", "a"), (b"a\r\n", "a"), (b"a\n\n", "a\n")]
+        {
+            assert_eq!(in_a_file(bytes).unwrap(), secret);
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_secret_is_refused_and_will_stay_so() {
+        for bytes in [&b""[..], b"\n", b"caf\xe9"] {
+            let error = in_a_file(bytes).unwrap_err();
+            assert!(!error.may_come(), "{error}");
+            assert!(!error.to_string().contains("caf"), "{error}");
+        }
+        let directory = tempfile::TempDir::new().unwrap();
+        let error = reveal(&Secret::File(directory.path().into())).unwrap_err();
+        assert!(!error.may_come() && error.to_string().contains("directory"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_there_may_still_come() {
+        for secret in [Secret::File("/no/such/file".into()), Secret::Env("PANNIER_NO_SUCH".into())]
+        {
+            let error = reveal(&secret).unwrap_err();
+            assert!(error.may_come(), "{error}");
+        }
+    }
+}
