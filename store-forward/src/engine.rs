@@ -5,6 +5,7 @@
 //! visible that is not durable, and nothing is answered that is not visible.
 
 mod open;
+mod place;
 mod space;
 #[cfg(feature = "simulation")]
 mod view;
@@ -84,6 +85,7 @@ pub struct Engine {
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     space: space::Space,
+    place: place::Watch,
     limits: Limits,
     poisoned: Option<String>,
     buffer: Vec<u8>,
@@ -109,7 +111,9 @@ impl Engine {
         if let Some(cause) = &self.poisoned {
             return refused(&Error::Poisoned { cause: cause.clone() });
         }
-        match self.make_space().and_then(|full| self.try_commit(requests, full.as_ref())) {
+        let place = self.check_place_before_write();
+        let space = place.and_then(|()| self.make_space());
+        match space.and_then(|full| self.try_commit(requests, full.as_ref())) {
             Ok(answers) => answers,
             Err(error) => refused(&self.poison(&error)),
         }
@@ -151,7 +155,7 @@ impl Engine {
         }
         let interval = millis(self.limits.checkpoint_interval);
         let save = self.unsaved_since.map(|since| since.saturating_add(interval));
-        let due = [save, self.sweep_at].into_iter().flatten().min()?;
+        let due = [save, self.sweep_at, self.place.due_at()].into_iter().flatten().min()?;
         Some(Duration::from_millis(due.saturating_sub(self.clock.read().up_ms)))
     }
 
@@ -162,6 +166,10 @@ impl Engine {
             return Vec::new();
         }
         let now = self.clock.read().up_ms;
+        if let Err(error) = self.check_place_when_due(now) {
+            self.poison(&error);
+            return Vec::new();
+        }
         let letters = match self.sweep_at {
             Some(at) if at <= now => self.sweep(now),
             _ => Vec::new(),

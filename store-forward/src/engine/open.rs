@@ -140,6 +140,7 @@ impl Engine {
             disk,
             clock,
             space,
+            place: super::place::Watch::default(),
             limits,
             poisoned: None,
             buffer: Vec::new(),
