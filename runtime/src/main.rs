@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use runtime::cli::{CheckArgs, Cli, Command, ForgetArgs, RunArgs, StatusArgs, normalize};
+use runtime::cli::{self, CheckArgs, Cli, Command, ForgetArgs, RunArgs, StatusArgs};
 use runtime::settings::{self, Settings};
 use runtime::systemd::{self, Notice};
 use runtime::wiring::{self, StartError};
@@ -23,7 +23,7 @@ const MAX_WORKERS: usize = 4;
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(normalize(std::env::args()));
+    let cli = cli::parse(std::env::args()).unwrap_or_else(|error| error.exit());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.min(MAX_WORKERS))
