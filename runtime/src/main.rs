@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use clap::Parser;
 use runtime::cli::{self, CheckArgs, Cli, Command, ForgetArgs, RunArgs, StatusArgs};
+use runtime::ready::Ready;
 use runtime::settings::{self, Settings};
+use runtime::signals::StopSignals;
 use runtime::systemd::{self, Notice};
 use runtime::wiring::{self, StartError};
-use runtime::{control, logs, panics, report};
+use runtime::{console, control, logs, panics, report, text};
 use tokio::sync::watch;
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
@@ -42,12 +44,15 @@ fn main() -> ExitCode {
         }
     });
     runtime.shutdown_timeout(Duration::from_millis(100));
+    logs::flush();
     code
 }
 
 async fn run(args: &RunArgs) -> ExitCode {
-    logs::init(&args.log_level, args.log_as_json);
-    panics::explain_damage();
+    if let Err(error) = logs::init(&args.log_level, args.log_as_json) {
+        return fail(&format!("logging can't be started: {error}"), 1);
+    }
+    panics::explain();
     let (settings, problems) = settings::read(args);
     let problems = wiring::check(&settings, problems).await;
     if !problems.is_empty() {
@@ -56,8 +61,13 @@ async fn run(args: &RunArgs) -> ExitCode {
     warn(&settings);
     let (stop, _) = watch::channel(false);
     tokio::spawn(stop_on_signal(stop.clone()));
-    let ready = |addresses: &[String]| {
-        tracing::info!(http = addresses.join(" "), "pannier is ready");
+    let as_json = args.log_as_json;
+    let ready = move |ready: &Ready| {
+        if logs::is_for_people(as_json) {
+            logs::say(&ready.text());
+        } else {
+            ready.log();
+        }
         tokio::spawn(notify_systemd());
     };
     match wiring::run(settings, stop, ready).await {
@@ -78,20 +88,14 @@ fn warn(settings: &Settings) {
 }
 
 async fn stop_on_signal(stop: watch::Sender<bool>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let Ok(mut signals) = StopSignals::catch() else {
         return tracing::warn!("signals can't be caught, a stop will be a crash");
     };
     loop {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-        if stop.send_replace(true) {
+        let forces = signals.next().await;
+        if stop.send_replace(true) && forces {
             tracing::warn!("asked a second time, stops at once");
-            std::process::exit(1);
+            logs::exit(1);
         }
     }
 }
@@ -115,14 +119,13 @@ async fn check(args: CheckArgs) -> ExitCode {
     let Command::Run(run) = Cli::parse_from(line).command else { return ExitCode::FAILURE };
     let (settings, problems) = settings::read(&run);
     for warning in &settings.resources.warnings {
-        eprintln!("warning: {warning}");
+        logs::say(&format!("warning: {warning}\n"));
     }
     let problems = wiring::check(&settings, problems).await;
     if !problems.is_empty() {
         return fail(&problems.join("\n"), EX_CONFIG);
     }
-    println!("all is well");
-    ExitCode::SUCCESS
+    print("all is well\n")
 }
 
 async fn status(args: StatusArgs) -> ExitCode {
@@ -135,11 +138,10 @@ async fn status(args: StatusArgs) -> ExitCode {
         Err(error) => return fail(&format!("the answer can't be read: {error}"), 1),
     };
     if args.json {
-        println!("{value:#}");
+        print(&text::json(&value))
     } else {
-        print!("{}", report::text(&value));
+        print(&report::text(&value, console::width()))
     }
-    ExitCode::SUCCESS
 }
 
 async fn forget(args: ForgetArgs) -> ExitCode {
@@ -152,6 +154,13 @@ async fn forget(args: ForgetArgs) -> ExitCode {
 
 fn data_dir(given: Option<PathBuf>) -> PathBuf {
     given.or_else(settings::data_dir_to_ask).unwrap_or_default()
+}
+
+fn print(text: &str) -> ExitCode {
+    match console::print(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("standard output can't be written: {error}"), 1),
+    }
 }
 
 fn fail(message: &str, code: u8) -> ExitCode {

@@ -3,7 +3,6 @@
 mod app;
 mod listen;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,11 +17,13 @@ use store_forward::store::{OpenError, Options};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::control::Control;
+use crate::api::metadata::ComponentInfo;
+use crate::control::{ComponentStatus, Control, losses};
 use crate::load::{Ground, Loaded, load};
 use crate::metrics::{self, Calls};
 use crate::pubsub::PubSubBlock;
 use crate::pubsub::cloudevent::{self, Origin};
+use crate::ready::Ready;
 use crate::serve::{self, Connections};
 use crate::settings::Settings;
 use crate::systemd::{self, Notice};
@@ -31,7 +32,7 @@ use crate::uplink::{self, Render, UplinkDeps, UplinkStatus};
 /// Connections to the control socket at a time: for people and their scripts.
 const MAX_ASKERS: usize = 16;
 
-/// Why the process can't start.
+/// Why the process can't start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -44,6 +45,14 @@ pub enum StartError {
     /// The store can't be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The store had to stop writing while the process ran.
+    #[error(
+        "shutdown complete, but the store had stopped writing ({cause}): what was acknowledged before that is kept; mend the disk or put the directory back, then start again"
+    )]
+    Poisoned {
+        /// What failed.
+        cause: String,
+    },
     /// A port or socket can't be listened at.
     #[error("{what} can't be listened at: {cause}; free it, or choose another one with {flag}")]
     Listen {
@@ -89,7 +98,7 @@ pub async fn check(settings: &Settings, mut problems: Vec<String>) -> Vec<String
 pub async fn run(
     settings: Settings,
     stop: watch::Sender<bool>,
-    ready: impl FnOnce(&[String]),
+    ready: impl FnOnce(&Ready),
 ) -> Result<(), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(OsClock::new());
     let store = open(&settings, &clock).await?;
@@ -102,8 +111,7 @@ pub async fn run(
     let connections = Arc::new(Connections::within_the_limit_of_files(wanted));
     let mut servers = JoinSet::new();
     let mut drains = JoinSet::new();
-    let mut addresses = Vec::new();
-    let mut ports = BTreeMap::new();
+    let mut apps = Vec::new();
     for app in &settings.apps {
         let parts = app::Parts {
             settings: &settings,
@@ -115,26 +123,45 @@ pub async fn run(
             connections: &connections,
             stop: &stop,
         };
-        let port = app::start(app, &parts, &mut servers, &mut drains, &mut addresses).await?;
-        ports.insert(app.id.clone(), port);
+        apps.push(app::start(app, &parts, &mut servers, &mut drains).await?);
     }
     let control = Control {
         store: store.clone(),
+        disk_limit: settings.limits.disk_bytes,
         uplinks: Arc::new(statuses.clone()),
-        apps: Arc::new(ports),
+        apps: Arc::new(apps),
+        lost_before: Arc::new(store.status().map(|store| losses(&store)).unwrap_or_default()),
+        components: Arc::new(loaded.infos.iter().map(|(info, _)| component(info)).collect()),
     };
-    serve_control(&settings, control, (calls, connections), &mut servers, &stop).await?;
+    let metrics =
+        serve_control(&settings, control.clone(), (calls, connections), &mut servers, &stop)
+            .await?;
     let deps = Deps { store: &store, block: &block, loaded: &loaded };
     start_uplinks(&settings, &deps, &statuses, &mut drains, &stop);
     warn_of_strangers(&settings, &store);
-    ready(&addresses);
+    ready(&Ready::new(&control, metrics, settings.data_dir.clone()));
     wait(&stop).await;
     systemd::notify(Notice::Stopping);
-    tracing::info!("shutdown has begun, what is in flight is finished");
+    tracing::info!("shutdown has begun");
     drain(drains, servers, settings.grace).await;
+    close(&store).await
+}
+
+/// Closes the store. After a failure of its disk nobody knows what of the last writes is there.
+async fn close(store: &Store) -> Result<(), StartError> {
     store.close().await;
-    tracing::info!("everything is on the disk, good bye");
-    Ok(())
+    match store.poisoned() {
+        Some(cause) => Err(StartError::Poisoned { cause }),
+        None => {
+            tracing::info!("shutdown complete");
+            Ok(())
+        }
+    }
+}
+
+fn component(info: &ComponentInfo) -> ComponentStatus {
+    let durable = !info.kind.ends_with(".in-memory");
+    ComponentStatus { name: info.name.clone(), kind: info.kind.clone(), durable }
 }
 
 async fn open(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Store, StartError> {
@@ -188,13 +215,14 @@ fn uplink_status(uplink: &config::model::Uplink) -> Arc<UplinkStatus> {
     Arc::new(UplinkStatus::new(&uplink.name, &uplink.mqtt.host, uplink.mqtt.port))
 }
 
+/// Serves the control socket and the metrics. Returns where the metrics are.
 async fn serve_control(
     settings: &Settings,
     control: Control,
     (calls, connections): (Arc<Calls>, Arc<Connections>),
     servers: &mut JoinSet<()>,
     stop: &watch::Sender<bool>,
-) -> Result<(), StartError> {
+) -> Result<Vec<String>, StartError> {
     let listener = Control::listen(&settings.data_dir).map_err(|cause| StartError::Listen {
         what: settings.data_dir.join("control.sock").display().to_string(),
         flag: "--data-dir",
@@ -202,18 +230,20 @@ async fn serve_control(
     })?;
     let askers = Arc::new(Connections::new(MAX_ASKERS));
     servers.spawn(serve::serve(listener, control.clone().router(), askers, stop.subscribe()));
-    let Some((addresses, port)) = &settings.metrics else { return Ok(()) };
+    let mut served = Vec::new();
+    let Some((addresses, port)) = &settings.metrics else { return Ok(served) };
     let router: Router = metrics::router(calls, control, Arc::clone(&connections));
     for address in addresses {
         match listen::bind(*address, *port, "--metrics-port").await {
             Ok(listener) => {
+                served.extend(listener.local_addr().map(|at| format!("http://{at}/metrics")));
                 listen::serve(listener, router.clone(), &connections, stop, servers);
             }
             // Another program's port is no reason not to keep data.
             Err(error) => tracing::warn!(%error, "metrics are not served"),
         }
     }
-    Ok(())
+    Ok(served)
 }
 
 struct Deps<'a> {
@@ -288,7 +318,7 @@ async fn drain(mut drains: JoinSet<()>, mut servers: JoinSet<()>, grace: Duratio
         while servers.join_next().await.is_some() {}
     };
     if tokio::time::timeout(grace, finished).await.is_err() {
-        tracing::warn!("shutdown took too long, what was in flight is delivered again next time");
+        tracing::warn!("shutdown took too long, what was in flight will be delivered again");
     }
 }
 
