@@ -1,13 +1,49 @@
 //! The command line: daprd's names where daprd has one.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-/// Dapr's API over an embedded durable store, for devices at bad links.
+/// Columns of the help at most.
+const MAX_WIDTH: usize = 100;
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  pannier run --app-id shop --app-port 8080
+      serve the API at port 3500, and deliver messages to the app at port 8080
+  pannier run --resources-path /etc/pannier --data-dir /var/lib/pannier
+      serve the apps, components and uplinks that the files of a directory name";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  pannier check /etc/pannier
+      check all the files of a directory
+  pannier check node.yaml uplink.yaml --config dapr.yaml
+      check these files together";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  sudo pannier status
+      show what is wrong with the system's service, and what waits for whom
+  pannier status --json --data-dir ./data
+      print the same as JSON, of the process that keeps its data there";
+
+const FORGET_EXAMPLES: &str = "\
+Examples:
+  pannier forget uplink/old
+      delete what waits for an uplink that is gone, if nobody else waits for it
+  pannier forget 'app/shop/pubsub/sensors/#'
+      the same for a subscription; quotes keep the shell from reading the name";
+
+const DAPRD_HELP: &str = "\
+Called by this name, pannier takes daprd's flags. Those that concern a control
+plane are taken and have no effect.";
+
+/// Keeps what programs save and publish on the device's own flash, and sends it on when there is a
+/// link. Programs talk to it by Dapr's API.
 #[derive(Parser, Debug)]
-#[command(name = "pannier", version, about, max_term_width = 100)]
+#[command(name = "pannier", version, about, max_term_width = MAX_WIDTH)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -18,19 +54,23 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Run the device's apps and uplinks.
+    #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
     /// Check all the files: print every error, exit with 78 if there is one.
+    #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
     /// Ask the running process how it is.
+    #[command(after_help = STATUS_EXAMPLES)]
     Status(StatusArgs),
     /// Forget a consumer that is not coming back, and delete what waits for it alone.
+    #[command(after_help = FORGET_EXAMPLES)]
     Forget(ForgetArgs),
 }
 
 /// Flags of `pannier run`.
 #[derive(Args, Debug, Clone)]
 pub struct RunArgs {
-    /// The app's id.
+    /// The app's id [default: pannier, unless there are App resources]
     #[arg(long)]
     pub app_id: Option<String>,
     /// Where the app listens. Without it the app is not called.
@@ -45,19 +85,19 @@ pub struct RunArgs {
     /// Calls to the app in flight; -1 is no bound.
     #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
     pub app_max_concurrency: i64,
-    /// Port of the HTTP API. 0 takes any free one.
+    /// Port of the HTTP API; 0 takes any free one [default: 3500]
     #[arg(long)]
     pub dapr_http_port: Option<u16>,
-    /// Addresses that the API listens at, with commas between; without it 127.0.0.1 and ::1.
+    /// Addresses that the API listens at, with commas between [default: 127.0.0.1 and ::1]
     #[arg(long, value_delimiter = ',')]
     pub dapr_listen_addresses: Vec<IpAddr>,
-    /// Port of `/metrics`; 0 switches it off.
+    /// Port of `/metrics`; 0 switches it off [default: 9090]
     #[arg(long)]
     pub metrics_port: Option<u16>,
-    /// Address that `/metrics` listens at; without it 127.0.0.1 and ::1.
+    /// Address that `/metrics` listens at [default: 127.0.0.1 and ::1]
     #[arg(long)]
     pub metrics_listen_address: Option<IpAddr>,
-    /// Whether there are metrics.
+    /// Whether there are metrics [default: true]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub enable_metrics: Option<bool>,
     /// A file or folder of resources; may be given more than once.
@@ -66,7 +106,8 @@ pub struct RunArgs {
     /// A file with a Dapr Configuration; may be given more than once.
     #[arg(long)]
     pub config: Vec<PathBuf>,
-    /// Where everything is kept.
+    /// Where everything is kept [default: $STATE_DIRECTORY, or $XDG_DATA_HOME/pannier, or
+    /// ~/.local/share/pannier]
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
     /// Whether the app's health is probed.
@@ -96,7 +137,7 @@ pub struct RunArgs {
     /// Log as JSON.
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true)]
     pub log_as_json: bool,
-    /// Log each call of the API.
+    /// Log each call of the API [default: false]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub enable_api_logging: Option<bool>,
     /// daprd's flags that mean nothing here.
@@ -198,25 +239,38 @@ pub struct ForgetArgs {
     pub data_dir: Option<PathBuf>,
 }
 
-/// Makes daprd's ways of saying it ours: `-x` is `--x`, and under the name `daprd` everything is a
-/// flag of `run`.
-pub fn normalize(args: impl IntoIterator<Item = String>) -> Vec<String> {
-    let mut args = args.into_iter();
-    let name = args.next().unwrap_or_default();
-    let is_daprd = std::path::Path::new(&name).file_name().is_some_and(|name| name == "daprd");
-    let mut normal = vec![name];
-    if is_daprd {
-        normal.push("run".into());
+/// Reads the command line. Under the name `daprd` it is that of [`Command::Run`].
+///
+/// # Errors
+///
+/// When it is wrong, or asks for help or the version.
+pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Cli, clap::Error> {
+    let args: Vec<String> = normalize(args).collect();
+    let name = args.first().map(Path::new).and_then(Path::file_name);
+    if name.is_none_or(|name| name != "daprd") {
+        return Cli::try_parse_from(args);
     }
-    normal.extend(args.map(|arg| {
+    let matches = daprd().try_get_matches_from(args)?;
+    let run = RunArgs::from_arg_matches(&matches).map_err(|error| error.format(&mut daprd()))?;
+    Ok(Cli { command: Command::Run(Box::new(run)) })
+}
+
+/// `pannier run` by another name.
+fn daprd() -> clap::Command {
+    let pannier = Cli::command();
+    let about = pannier.get_about().cloned().unwrap_or_default();
+    let daprd = clap::Command::new("daprd").version(env!("CARGO_PKG_VERSION"));
+    let daprd = RunArgs::augment_args(daprd).about(about);
+    daprd.after_help(DAPRD_HELP).max_term_width(MAX_WIDTH)
+}
+
+/// Makes daprd's `-x` a `--x`.
+fn normalize(args: impl IntoIterator<Item = String>) -> impl Iterator<Item = String> {
+    args.into_iter().map(|arg| {
         let is_single = arg.starts_with('-') && !arg.starts_with("--") && arg.len() > 2;
         let is_number = arg[1.min(arg.len())..].starts_with(|c: char| c.is_ascii_digit());
         if is_single && !is_number { format!("-{arg}") } else { arg }
-    }));
-    if is_daprd && normal.iter().any(|arg| arg == "--version") {
-        normal.retain(|arg| arg != "run");
-    }
-    normal
+    })
 }
 
 fn body_size(text: &str) -> Result<usize, String> {
@@ -229,12 +283,20 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn try_parse(args: &[&str]) -> Result<Cli, clap::Error> {
+        parse(args.iter().map(|arg| (*arg).to_owned()))
+    }
+
     fn run(args: &[&str]) -> RunArgs {
-        let args = args.iter().map(|arg| (*arg).to_owned());
-        match Cli::try_parse_from(normalize(args)).unwrap().command {
+        match try_parse(args).unwrap().command {
             Command::Run(run) => *run,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// What is said instead of running.
+    fn said(args: &[&str]) -> String {
+        try_parse(args).unwrap_err().to_string()
     }
 
     #[test]
@@ -267,8 +329,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_mistyped_gets_a_suggestion() {
+        assert!(said(&["pannier", "statsu"]).contains("'status'"));
+        assert!(said(&["pannier", "run", "--ap-port", "1"]).contains("'--app-port'"));
+        assert!(said(&["daprd", "-app-di", "a"]).contains("'--app-id'"));
+    }
+
+    #[test]
+    fn each_command_shows_two_examples() {
+        for command in ["run", "check", "status", "forget"] {
+            let help = said(&["pannier", command, "--help"]);
+            let examples = help.split("Examples:").nth(1).unwrap_or_default();
+            assert_eq!(examples.matches(&format!("pannier {command}")).count(), 2, "{help}");
+        }
+    }
+
+    #[test]
+    fn the_help_shows_defaults() {
+        let help = said(&["pannier", "run", "--help"]);
+        for default in ["3500", "9090", "127.0.0.1", "4Mi", "info", "/healthz", "$STATE_DIRECTORY"]
+        {
+            assert!(help.contains(&format!("[default: {default}")), "{default} is not in:\n{help}");
+        }
+        assert!(!help.contains("]."), "{help}");
+    }
+
+    #[test]
+    fn under_the_name_daprd_the_help_is_daprds() {
+        let help = said(&["/usr/bin/daprd", "--help"]);
+        assert!(help.contains("Usage: daprd [OPTIONS]"), "{help}");
+        assert!(help.contains("--app-id") && !help.contains("forget"), "{help}");
+        assert!(said(&["daprd", "--version"]).starts_with("daprd "));
+        let wrong = said(&["daprd", "--app-port", "x"]);
+        assert!(wrong.contains("--app-port"), "{wrong}");
+    }
+
+    #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
+        daprd().debug_assert();
         Cli::command().debug_assert();
     }
 }

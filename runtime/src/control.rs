@@ -19,6 +19,7 @@ use store_forward::Store;
 use store_forward::store::Forgotten;
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::app::{AppChannel, AppState};
 use crate::uplink::{Snapshot, UplinkStatus};
 
 /// The socket's name in the data directory.
@@ -41,10 +42,28 @@ pub struct ForgetAnswer {
 pub struct Control {
     /// The node's store.
     pub store: Store,
+    /// Bytes on disk that the store may use.
+    pub disk_limit: u64,
     /// The ways out.
     pub uplinks: Arc<Vec<Arc<UplinkStatus>>>,
-    /// The apps and where they call us.
-    pub apps: Arc<BTreeMap<String, u16>>,
+    /// The apps.
+    pub apps: Arc<Vec<ServedApp>>,
+    /// The components.
+    pub components: Arc<Vec<ComponentStatus>>,
+    /// Messages that had been lost before the start, by reason.
+    pub lost_before: Arc<BTreeMap<String, u64>>,
+}
+
+/// An app that is served.
+pub struct ServedApp {
+    /// Its id.
+    pub id: String,
+    /// The port of its API.
+    pub http_port: u16,
+    /// Where its API is.
+    pub addresses: Vec<String>,
+    /// The way to it, and the port at which it listens; none where it is not called.
+    pub channel: Option<(Arc<AppChannel>, u16)>,
 }
 
 /// A process as it stands.
@@ -54,13 +73,70 @@ pub struct Status {
     pub version: &'static str,
     /// The process.
     pub pid: u32,
-    /// HTTP ports by app id.
-    pub apps: BTreeMap<String, u16>,
+    /// The apps.
+    pub apps: Vec<AppStatus>,
+    /// The components.
+    pub components: Vec<ComponentStatus>,
     /// The store.
     #[serde(flatten)]
     pub store: store_forward::store::Status,
+    /// Bytes on disk that it may use.
+    pub disk_limit: u64,
     /// The ways out.
     pub uplinks: Vec<Snapshot>,
+    /// Messages lost since the start, by reason.
+    pub lost_since_start: BTreeMap<String, u64>,
+    /// Log lines that could not be written since the start.
+    pub log_lines_lost: u64,
+}
+
+/// An app as it stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct AppStatus {
+    /// Its id.
+    pub id: String,
+    /// The port of its API.
+    pub http_port: u16,
+    /// The port at which it listens; none where it is not called.
+    pub app_port: Option<u16>,
+    /// Whether it takes messages, or what it lacks for that.
+    pub state: &'static str,
+}
+
+/// A component.
+#[derive(Clone, Debug, Serialize)]
+pub struct ComponentStatus {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether what it holds outlives the process.
+    pub durable: bool,
+}
+
+impl ServedApp {
+    fn status(&self) -> AppStatus {
+        let state = self.channel.as_ref().map(|(channel, _)| channel.state());
+        AppStatus {
+            id: self.id.clone(),
+            http_port: self.http_port,
+            app_port: self.channel.as_ref().map(|(_, port)| *port),
+            state: state.map_or("not called", describe),
+        }
+    }
+}
+
+fn describe(state: AppState) -> &'static str {
+    if !state.listening {
+        "waiting for its port"
+    } else if !state.healthy {
+        "unhealthy"
+    } else if !state.started {
+        "asked for its subscriptions"
+    } else {
+        "takes messages"
+    }
 }
 
 impl Control {
@@ -70,12 +146,21 @@ impl Control {
     ///
     /// When the store can't be read.
     pub fn status(&self) -> Result<Status, store_forward::Error> {
+        let store = self.store.status()?;
+        let before = |reason: &str| self.lost_before.get(reason).copied().unwrap_or_default();
+        let lost = losses(&store).into_iter();
+        let lost =
+            lost.map(|(reason, lost)| (reason.clone(), lost.saturating_sub(before(&reason))));
         Ok(Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
-            apps: (*self.apps).clone(),
-            store: self.store.status()?,
+            apps: self.apps.iter().map(ServedApp::status).collect(),
+            components: (*self.components).clone(),
+            lost_since_start: lost.collect(),
+            store,
+            disk_limit: self.disk_limit,
             uplinks: self.uplinks.iter().map(|uplink| uplink.snapshot()).collect(),
+            log_lines_lost: crate::logs::lost(),
         })
     }
 
@@ -103,6 +188,21 @@ impl Control {
             .route("/consumers/{*name}", delete(forget))
             .with_state(self)
     }
+}
+
+/// Messages that ever left a store's streams without being acknowledged, by reason.
+#[must_use]
+pub fn losses(store: &store_forward::store::Status) -> BTreeMap<String, u64> {
+    let mut all = BTreeMap::new();
+    for stream in &store.streams {
+        let Ok(serde_json::Value::Object(lost)) = serde_json::to_value(stream.lost) else {
+            continue;
+        };
+        for (reason, count) in lost {
+            *all.entry(reason).or_default() += count.as_u64().unwrap_or_default();
+        }
+    }
+    all
 }
 
 async fn status(State(control): State<Control>) -> Response {

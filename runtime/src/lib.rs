@@ -18,9 +18,13 @@
 //! | [`control`] | the socket that `pannier status` asks |
 //! | [`json_error`] | what is wrong with a JSON text |
 //! | [`report`] | `pannier status` for people |
+//! | [`ready`] | what is told once the start is over |
 //! | [`metrics`] | `/metrics` |
 //! | [`panics`] | the last word of a process that can't go on |
 //! | [`logs`] | what is logged and how |
+//! | [`console`] | standard output, as the commands use it |
+//! | [`text`] | durations, sizes and names as people read them |
+//! | [`signals`] | the signals that ask for the end |
 //! | [`systemd`] | what the service manager is told |
 
 pub mod api;
@@ -28,6 +32,7 @@ pub mod app;
 pub mod blocks;
 pub mod check;
 pub mod cli;
+pub mod console;
 pub mod control;
 pub mod json_error;
 pub mod load;
@@ -35,11 +40,14 @@ pub mod logs;
 pub mod metrics;
 pub mod panics;
 pub mod pubsub;
+pub mod ready;
 pub mod report;
 pub mod secret;
 pub mod serve;
 pub mod settings;
+pub mod signals;
 pub mod systemd;
+pub mod text;
 pub mod tls;
 pub mod uplink;
 pub mod wiring;

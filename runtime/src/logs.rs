@@ -1,16 +1,35 @@
-//! What the process logs and how.
+//! What the process logs and how. Logging never blocks and never ends the process: lines go through
+//! a bounded queue to a thread that writes them, and those that are lost are counted.
 
 mod journal;
+mod queue;
+mod writer;
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
+use queue::Queue;
+
+/// How long the end waits for lines that are queued: a pipe that nobody reads must not hold it up.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+
+static QUEUE: Queue = Queue::new();
+
 /// Starts logging to standard error: text, or a JSON object a line. Where that is systemd's
 /// journal, each line begins with its priority, and a text with no time: the journal has its own.
-pub fn init(level: &str, as_json: bool) {
+///
+/// # Errors
+///
+/// When the thread that writes can't be started.
+pub fn init(level: &str, as_json: bool) -> io::Result<()> {
+    writer::start(&QUEUE)?;
     let level: LevelFilter = level.parse().unwrap_or(LevelFilter::INFO);
     let logs = tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Lines)
+        .log_internal_errors(false)
         .with_target(level >= LevelFilter::DEBUG);
     let journal = journal::is_standard_error();
     if as_json {
@@ -19,17 +38,63 @@ pub fn init(level: &str, as_json: bool) {
     } else if journal {
         logs.with_ansi(false).without_time().map_event_format(journal::Prioritized).init();
     } else {
-        use std::io::IsTerminal;
-        logs.with_ansi(std::io::stderr().is_terminal()).init();
+        logs.with_ansi(io::stderr().is_terminal()).init();
     }
+    Ok(())
+}
+
+/// Whether a person reads the log as it is written: on a terminal, unless that asks for JSON or for
+/// less than [`tracing::Level::INFO`].
+#[must_use]
+pub fn is_for_people(as_json: bool) -> bool {
+    !as_json && io::stderr().is_terminal() && tracing::enabled!(tracing::Level::INFO)
+}
+
+/// Log lines lost since the start: standard error refused them, or was too slow.
+#[must_use]
+pub fn lost() -> u64 {
+    QUEUE.lost()
 }
 
 /// Says on standard error why the process ends; in the journal as an error.
 pub fn say_failure(message: &str) {
     let message = message.trim_end();
     if journal::is_standard_error() {
-        eprint!("{}", journal::with_priority(&tracing::Level::ERROR, message));
+        say(&journal::with_priority(&tracing::Level::ERROR, message));
     } else {
-        eprintln!("{message}");
+        say(&format!("{message}\n"));
+    }
+}
+
+/// Writes lines to standard error, after those that are queued. Errors are ignored: there is nowhere
+/// left to tell them.
+pub fn say(lines: &str) {
+    if !QUEUE.push(lines.as_bytes()) {
+        let _ = io::stderr().write_all(lines.as_bytes());
+    }
+}
+
+/// Waits until the log is written, for a second at most.
+pub fn flush() {
+    QUEUE.drain(FLUSH_PATIENCE);
+}
+
+/// Ends the process at once, but for its log.
+pub fn exit(code: i32) -> ! {
+    flush();
+    std::process::exit(code)
+}
+
+/// Where the subscriber writes: each event's lines in one call.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        QUEUE.push(lines);
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

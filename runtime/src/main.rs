@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
-use runtime::cli::{CheckArgs, Cli, Command, ForgetArgs, RunArgs, StatusArgs, normalize};
+use runtime::cli::{self, CheckArgs, Command, ForgetArgs, RunArgs, StatusArgs};
 use runtime::control::{self, ForgetAnswer};
+use runtime::ready::Ready;
 use runtime::settings::{self, Settings};
+use runtime::signals::StopSignals;
 use runtime::systemd::{self, Notice};
 use runtime::wiring::{self, StartError};
-use runtime::{check, logs, panics, report};
+use runtime::{check, console, logs, panics, report, text};
 use tokio::sync::watch;
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
@@ -26,7 +27,7 @@ const MAX_WORKERS: usize = 4;
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(normalize(std::env::args()));
+    let cli = cli::parse(std::env::args()).unwrap_or_else(|error| error.exit());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.min(MAX_WORKERS))
@@ -45,12 +46,15 @@ fn main() -> ExitCode {
         }
     });
     runtime.shutdown_timeout(Duration::from_millis(100));
+    logs::flush();
     code
 }
 
 async fn run(args: &RunArgs) -> ExitCode {
-    logs::init(&args.log_level, args.log_as_json);
-    panics::explain_damage();
+    if let Err(error) = logs::init(&args.log_level, args.log_as_json) {
+        return fail(&format!("logging can't be started: {error}"), 1);
+    }
+    panics::explain();
     let (settings, found) = settings::read(args);
     let problems = wiring::check(&settings, found.at_a_start()).await;
     if !problems.is_empty() {
@@ -59,8 +63,13 @@ async fn run(args: &RunArgs) -> ExitCode {
     warn(&settings);
     let (stop, _) = watch::channel(false);
     tokio::spawn(stop_on_signal(stop.clone()));
-    let ready = |addresses: &[String]| {
-        tracing::info!(http = addresses.join(" "), "pannier is ready");
+    let as_json = args.log_as_json;
+    let ready = move |ready: &Ready| {
+        if logs::is_for_people(as_json) {
+            logs::say(&ready.text());
+        } else {
+            ready.log();
+        }
         tokio::spawn(notify_systemd());
     };
     match wiring::run(settings, stop, ready).await {
@@ -85,20 +94,14 @@ fn warn(settings: &Settings) {
 }
 
 async fn stop_on_signal(stop: watch::Sender<bool>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let Ok(mut signals) = StopSignals::catch() else {
         return tracing::warn!("signals can't be caught, a stop will be a crash");
     };
     loop {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-        if stop.send_replace(true) {
+        let forces = signals.next().await;
+        if stop.send_replace(true) && forces {
             tracing::warn!("asked a second time, stops at once");
-            std::process::exit(1);
+            logs::exit(1);
         }
     }
 }
@@ -120,11 +123,10 @@ async fn check(args: CheckArgs) -> ExitCode {
         Err(nothing) => return fail(&nothing.to_string(), EX_USAGE),
     };
     for warning in &report.warnings {
-        eprintln!("warning: {warning}");
+        logs::say(&format!("warning: {warning}\n"));
     }
     if report.errors.is_empty() {
-        println!("{}", report.summary);
-        return ExitCode::SUCCESS;
+        return print(&format!("{}\n", report.summary));
     }
     fail(&format!("{}\n{}", report.errors.join("\n"), report.summary), EX_CONFIG)
 }
@@ -139,11 +141,10 @@ async fn status(args: StatusArgs) -> ExitCode {
         Err(error) => return fail(&format!("the answer can't be read: {error}"), 1),
     };
     if args.json {
-        println!("{value:#}");
+        print(&text::json(&value))
     } else {
-        print!("{}", report::text(&value));
+        print(&report::text(&value, console::width()))
     }
-    ExitCode::SUCCESS
 }
 
 async fn forget(args: ForgetArgs) -> ExitCode {
@@ -152,11 +153,10 @@ async fn forget(args: ForgetArgs) -> ExitCode {
     match control::ask_to_forget(&data_dir, &consumer, force).await {
         Ok(ForgetAnswer { deleted, kept }) => {
             let alone = if deleted == 0 { "" } else { " (nobody else waits for them)" };
-            println!(
-                "forgot {}: {deleted} messages deleted{alone}, {kept} stay for others",
-                consumer.escape_debug()
-            );
-            ExitCode::SUCCESS
+            print(&format!(
+                "forgot {}: {deleted} messages deleted{alone}, {kept} stay for others\n",
+                text::escape(&consumer)
+            ))
         }
         Err(error) => fail(&error.to_string(), 1),
     }
@@ -164,6 +164,13 @@ async fn forget(args: ForgetArgs) -> ExitCode {
 
 fn data_dir(given: Option<PathBuf>) -> PathBuf {
     given.or_else(settings::data_dir_to_ask).unwrap_or_default()
+}
+
+fn print(text: &str) -> ExitCode {
+    match console::print(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("standard output can't be written: {error}"), 1),
+    }
 }
 
 fn fail(message: &str, code: u8) -> ExitCode {

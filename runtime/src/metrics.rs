@@ -141,6 +141,10 @@ fn render_status(out: &mut String, status: &crate::control::Status) {
     let store = &status.store;
     head(out, "pannier_disk_bytes", "gauge", "Bytes on disk.");
     let _ = writeln!(out, "pannier_disk_bytes {}", store.disk_bytes);
+    head(out, "pannier_disk_limit_bytes", "gauge", "Bytes on disk that the store may use.");
+    let _ = writeln!(out, "pannier_disk_limit_bytes {}", status.disk_limit);
+    head(out, "pannier_log_lines_lost", "counter", "Log lines that could not be written.");
+    let _ = writeln!(out, "pannier_log_lines_lost {}", status.log_lines_lost);
     head(out, "pannier_store_poisoned", "gauge", "1 once the store refuses writes.");
     let _ = writeln!(out, "pannier_store_poisoned {}", u8::from(store.poisoned.is_some()));
     head(out, "pannier_stream_messages", "gauge", "Messages kept in a stream.");

@@ -1,28 +1,46 @@
 //! The last word of a process that can't go on.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
+
+use crate::logs;
 
 /// Where redb's source was when it was compiled, wherever that was.
 const REDB: &str = "redb-";
 
+/// Has a panic say why the process ends, through the log's queue: standard error may be blocked, and
+/// a process that waits for it would neither work nor end.
+///
 /// redb panics where its file holds what it can't: a process that finds that out ends with a word on
-/// what to do. Any other panic ends as it would.
-pub fn explain_damage() {
-    let otherwise = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if !panic.location().is_some_and(|place| is_redb(place.file())) {
-            return otherwise(panic);
+/// what to do.
+pub fn explain() {
+    std::panic::set_hook(Box::new(|panic| {
+        if panic.location().is_some_and(|place| is_redb(place.file())) {
+            logs::say_failure(&format!(
+                "the store's tables are damaged: {}; nothing was deleted: check the disk, then restore the data directory from a copy, or move it away to start empty",
+                cause(panic)
+            ));
+            logs::exit(1);
         }
-        eprintln!(
-            "the store's tables are damaged: {}; nothing was deleted: check the disk, then restore the data directory from a copy, or move it away to start empty",
-            cause(panic)
-        );
-        std::process::exit(1);
+        logs::say_failure(&describe(panic));
+        logs::flush();
     }));
 }
 
 fn is_redb(file: &str) -> bool {
     file.split(['/', '\\']).any(|folder| folder.starts_with(REDB))
+}
+
+fn describe(panic: &PanicHookInfo<'_>) -> String {
+    let thread = std::thread::current();
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let name = thread.name().unwrap_or("without a name");
+    let mut text = format!("thread {name} panicked at {place}: {}", cause(panic));
+    let trace = Backtrace::capture();
+    if trace.status() == BacktraceStatus::Captured {
+        text.push_str(&format!("\n{trace}"));
+    }
+    text
 }
 
 fn cause<'a>(panic: &'a PanicHookInfo<'_>) -> &'a str {

@@ -1,164 +1,211 @@
-//! `pannier status` for people.
+//! `pannier status` for people. Everything is read from the JSON that the process answers, so that a
+//! field it doesn't know is left out.
+
+mod problems;
+mod table;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use serde_json::Value;
 
-/// The status as text, from what the process answered.
+use crate::text;
+use table::table;
+
+/// Columns of what is wrapped where there is no terminal.
+const WIDTH_WITHOUT_TERMINAL: usize = 100;
+
+/// The status as text: first what is wrong and what to do, then the facts. Lines fit into `width`
+/// columns if there is one, with names cut for that.
 #[must_use]
-pub fn text(status: &Value) -> String {
+pub fn text(status: &Value, width: Option<usize>) -> String {
     let mut out = String::new();
-    let node =
-        [str(status, "node"), num(status, "epoch"), str(status, "version"), num(status, "pid")];
-    let [name, epoch, version, pid] = node;
-    let _ = writeln!(out, "node {name} (epoch {epoch}), pannier {version}, pid {pid}");
-    let _ = writeln!(out, "on disk: {}", bytes(status["disk_bytes"].as_u64()));
-    if let Some(cause) = status["poisoned"].as_str() {
-        let _ =
-            writeln!(out, "REFUSES WRITES since the disk failed: {cause}; check it and restart");
-    }
-    for damage in list(status, "damage") {
-        let set_aside = damage["set_aside"].as_str().unwrap_or("nothing to set aside");
-        let bytes = bytes(damage["bytes"].as_u64());
-        let file = str(damage, "file");
-        let _ = write!(out, "DAMAGED: {bytes} of {file} ({set_aside})");
-        let _ = match damage["to_lsn"].as_u64() {
-            Some(last) => writeln!(out, ", records {} to {last}", num(damage, "from_lsn")),
-            None => writeln!(out, ", from record {} on", num(damage, "from_lsn")),
-        };
-    }
-    uplinks(&mut out, status);
-    consumers(&mut out, status);
-    streams(&mut out, status);
+    problems(&mut out, status, width);
+    node(&mut out, status, width);
+    uplinks(&mut out, status, width);
+    apps(&mut out, status, width);
+    state(&mut out, status, width);
+    consumers(&mut out, status, width);
+    streams(&mut out, status, width);
     out
 }
 
-fn uplinks(out: &mut String, status: &Value) {
-    for uplink in list(status, "uplinks") {
-        let connected = uplink["connected"].as_bool() == Some(true);
-        let state = if connected { "connected" } else { "not connected" };
-        let since = since(uplink["since"].as_u64());
-        let (name, url) = (str(uplink, "name"), str(uplink, "url"));
-        let _ = writeln!(
-            out,
-            "uplink {name} to {url}: {state} since {since}, {} in flight, {} acknowledged",
-            num(uplink, "in_flight"),
-            num(uplink, "acknowledged")
-        );
-        if let Some(error) = uplink["last_error"]["text"].as_str() {
-            let at = self::since(uplink["last_error"]["at"].as_u64());
-            let _ = writeln!(out, "  last error {at}: {error}");
+fn problems(out: &mut String, status: &Value, width: Option<usize>) {
+    let problems = problems::find(status, now_ms());
+    if problems.is_empty() {
+        let _ = writeln!(out, "no problems\n");
+        return;
+    }
+    let _ = writeln!(out, "{}", text::count(problems.len() as u64, "problem", "problems"));
+    for problem in problems {
+        line(out, &format!("- {problem}"), width, 2);
+    }
+    let _ = writeln!(out);
+}
+
+fn node(out: &mut String, status: &Value, width: Option<usize>) {
+    let (name, version) = (str(status, "node"), str(status, "version"));
+    let (epoch, pid) = (num(status, "epoch"), num(status, "pid"));
+    line(out, &format!("node {name} (epoch {epoch}), pannier {version}, pid {pid}"), width, 2);
+    let used = text::bytes(num(status, "disk_bytes"));
+    let of = status["disk_limit"].as_u64().map(|limit| format!(" of {}", text::bytes(limit)));
+    line(out, &format!("disk: {used}{}", of.unwrap_or_default()), width, 2);
+    let volatile = list(status, "components").filter(|one| one["durable"] == false);
+    let volatile: Vec<String> =
+        volatile.map(|one| format!("{} ({})", str(one, "name"), str(one, "type"))).collect();
+    if !volatile.is_empty() {
+        let text = format!("in memory only, empty after a restart: {}", volatile.join(", "));
+        line(out, &text, width, 2);
+    }
+}
+
+fn uplinks(out: &mut String, status: &Value, width: Option<usize>) {
+    let head = ["UPLINK", "BROKER", "STATE", "FOR", "IN FLIGHT", "SENT", "RECEIVED"];
+    let rows = list(status, "uplinks").map(|uplink| {
+        let connected = uplink["connected"] == true;
+        vec![
+            str(uplink, "name"),
+            str(uplink, "url"),
+            if connected { "connected" } else { "not connected" }.to_owned(),
+            ago(uplink, "since"),
+            num(uplink, "in_flight").to_string(),
+            num(uplink, "acknowledged").to_string(),
+            num(uplink, "received").to_string(),
+        ]
+    });
+    table(out, &head, rows.collect(), width);
+    for uplink in list(status, "uplinks").filter(|uplink| uplink["connected"] == true) {
+        let error = &uplink["last_error"];
+        if error["text"].is_string() {
+            let (name, ago, error) = (str(uplink, "name"), ago(error, "at"), str(error, "text"));
+            line(out, &format!("last error of {name}, {ago} ago: {error}"), width, 2);
         }
     }
 }
 
-fn consumers(out: &mut String, status: &Value) {
-    table(out, status, "consumers", &["CONSUMER", "KIND", "BACKLOG", "OLDEST"], |row| {
-        vec![str(row, "name"), str(row, "kind"), num(row, "backlog"), age(row)]
+fn apps(out: &mut String, status: &Value, width: Option<usize>) {
+    let rows = list(status, "apps").map(|app| {
+        let called_at = app["app_port"].as_u64().map_or_else(|| "-".into(), |p| p.to_string());
+        vec![str(app, "id"), num(app, "http_port").to_string(), called_at, str(app, "state")]
     });
+    table(out, &["APP", "API PORT", "APP PORT", "STATE"], rows.collect(), width);
 }
 
-fn streams(out: &mut String, status: &Value) {
-    let head = ["STREAM", "LAST", "KEPT", "BYTES", "OLDEST", "LOST"];
-    table(out, status, "streams", &head, |row| {
-        let lost: u64 =
-            row["lost"].as_object().map_or(0, |lost| lost.values().filter_map(Value::as_u64).sum());
+fn state(out: &mut String, status: &Value, width: Option<usize>) {
+    let rows = list(status, "state").map(|store| {
+        let bytes = text::bytes(num(store, "bytes"));
+        vec![str(store, "component"), num(store, "keys").to_string(), bytes]
+    });
+    table(out, &["STATE STORE", "KEYS", "BYTES"], rows.collect(), width);
+}
+
+fn consumers(out: &mut String, status: &Value, width: Option<usize>) {
+    let rows = list(status, "consumers").map(|consumer| {
         vec![
-            format!("{}/{}", str(row, "pubsub"), str(row, "topic")),
-            num(row, "last_sequence"),
-            num(row, "messages"),
-            bytes(row["bytes"].as_u64()),
-            age(row),
-            lost.to_string(),
+            str(consumer, "name"),
+            str(consumer, "kind"),
+            num(consumer, "backlog").to_string(),
+            age(consumer),
+            remarks(consumer),
         ]
     });
+    table(out, &["CONSUMER", "KIND", "WAITING", "OLDEST", "REMARKS"], rows.collect(), width);
+    for consumer in list(status, "consumers") {
+        if let Some(refusal) = refusal(consumer) {
+            let text = format!("last refusal of {}, {refusal}", str(consumer, "name"));
+            line(out, &text, width, 2);
+        }
+    }
 }
 
-fn table(
-    out: &mut String,
-    status: &Value,
-    name: &str,
-    head: &[&str],
-    row: impl Fn(&Value) -> Vec<String>,
-) {
-    let mut rows: Vec<Vec<String>> = vec![head.iter().map(|cell| (*cell).to_owned()).collect()];
-    rows.extend(list(status, name).map(row));
-    if rows.len() == 1 {
-        let _ = writeln!(out, "no {name}");
-        return;
+/// What is unusual about a consumer.
+fn remarks(consumer: &Value) -> String {
+    let mut remarks = Vec::new();
+    let inactive = &consumer["inactive"];
+    if inactive.is_object() {
+        remarks.push(str(inactive, "reason"));
+        if inactive["collecting"] == true {
+            remarks.push("still collects".into());
+        }
+        if let Some(ms) = inactive["kept_for_ms"].as_u64() {
+            remarks.push(format!("kept for {}", text::duration(Duration::from_millis(ms))));
+        }
     }
-    let widths: Vec<usize> = (0..head.len())
-        .map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0))
-        .collect();
-    let _ = writeln!(out);
-    for row in rows {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        let _ = writeln!(out, "{}", cells.join("  ").trim_end());
+    for (field, name) in [("held", "held"), ("unmatched", "unmatched")] {
+        let count = num(consumer, field);
+        if count > 0 {
+            remarks.push(format!("{count} {name}"));
+        }
     }
+    remarks.join(", ")
+}
+
+/// When a consumer refused a message last, which one, and why.
+fn refusal(consumer: &Value) -> Option<String> {
+    let refusal = consumer["last_refusal"].as_object().map(|_| &consumer["last_refusal"])?;
+    let (topic, reason) = (str(refusal, "topic"), str(refusal, "reason"));
+    let (sequence, attempt) = (num(refusal, "sequence"), num(refusal, "attempt"));
+    let ago = ago(refusal, "at");
+    Some(format!("{ago} ago: message {sequence} of {topic}, attempt {attempt}: {reason}"))
+}
+
+fn streams(out: &mut String, status: &Value, width: Option<usize>) {
+    let rows = list(status, "streams").map(|stream| {
+        vec![
+            format!("{}/{}", str(stream, "pubsub"), str(stream, "topic")),
+            num(stream, "last_sequence").to_string(),
+            num(stream, "messages").to_string(),
+            text::bytes(num(stream, "bytes")),
+            age(stream),
+            losses(&stream["lost"]),
+        ]
+    });
+    table(out, &["STREAM", "LAST", "KEPT", "BYTES", "OLDEST", "LOST"], rows.collect(), width);
+}
+
+/// Counts by reason, as far as there are any: `3 expired, 2 dropped`.
+fn losses(lost: &Value) -> String {
+    let counts = lost.as_object().into_iter().flatten();
+    let counts = counts.filter_map(|(reason, count)| Some((reason, count.as_u64()?)));
+    let counts = counts.filter(|(_, count)| *count > 0);
+    let counts = counts.map(|(reason, count)| format!("{count} {}", reason.replace('_', " ")));
+    counts.collect::<Vec<_>>().join(", ")
+}
+
+/// A line of words, wrapped.
+fn line(out: &mut String, text: &str, width: Option<usize>, indent: usize) {
+    let width = width.unwrap_or(WIDTH_WITHOUT_TERMINAL);
+    let _ = writeln!(out, "{}", text::wrap(text, width, indent));
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
     value[name].as_array().into_iter().flatten()
 }
 
+/// A text of others, safe for a terminal.
 fn str(value: &Value, name: &str) -> String {
-    value[name].as_str().unwrap_or_default().to_owned()
+    text::escape(value[name].as_str().unwrap_or_default())
 }
 
-fn num(value: &Value, name: &str) -> String {
-    value[name].to_string()
+fn num(value: &Value, name: &str) -> u64 {
+    value[name].as_u64().unwrap_or_default()
 }
 
 fn age(row: &Value) -> String {
-    row["oldest_age_ms"].as_u64().map_or_else(|| "-".into(), |ms| duration(ms / 1000))
+    let age = row["oldest_age_ms"].as_u64();
+    age.map_or_else(|| "-".into(), |ms| text::duration(Duration::from_millis(ms)))
 }
 
-/// How long ago a wall time was, by the wall clock: for people only.
-fn since(unix_ms: Option<u64>) -> String {
+/// How long ago a time was, by the wall clock: for people only.
+fn ago(value: &Value, name: &str) -> String {
+    let since = now_ms().saturating_sub(num(value, name));
+    text::duration(Duration::from_secs(since / 1000))
+}
+
+fn now_ms() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let now = now.ok().and_then(|now| u64::try_from(now.as_millis()).ok());
-    match (unix_ms, now) {
-        (Some(then), Some(now)) => format!("{} ago", duration(now.saturating_sub(then) / 1000)),
-        _ => "an unknown time".into(),
-    }
-}
-
-fn duration(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
-    }
-}
-
-fn bytes(bytes: Option<u64>) -> String {
-    let bytes = bytes.unwrap_or(0);
-    match bytes {
-        0..10_240 => format!("{bytes} B"),
-        10_240..10_485_760 => format!("{} KiB", bytes >> 10),
-        _ => format!("{} MiB", bytes >> 20),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_reads_as_a_few_aligned_lines() {
-        let status = serde_json::json!({
-            "node": "n", "epoch": 7, "version": "0.1.0", "pid": 9, "disk_bytes": 20_480,
-            "poisoned": null, "uplinks": [], "damage": [{
-                "file": "j", "offset": 1, "bytes": 2, "from_lsn": 3, "to_lsn": 4, "set_aside": "d",
-            }],
-            "consumers": [{"name": "uplink/u", "kind": "uplink", "backlog": 3, "oldest_age_ms": 61_000}],
-            "streams": [],
-        });
-        let expected = "node n (epoch 7), pannier 0.1.0, pid 9\non disk: 20 KiB\n\
-            DAMAGED: 2 B of j (d), records 3 to 4\n\n\
-            CONSUMER  KIND    BACKLOG  OLDEST\nuplink/u  uplink  3        1 min 1 s\nno streams\n";
-        assert_eq!(text(&status), expected);
-    }
+    now.ok().and_then(|now| u64::try_from(now.as_millis()).ok()).unwrap_or_default()
 }

@@ -19,12 +19,14 @@ use store_forward::store::{OpenError, Options};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::api::metadata::ComponentInfo;
 use crate::check;
-use crate::control::Control;
+use crate::control::{ComponentStatus, Control, losses};
 use crate::load::{Ground, Loaded, load};
 use crate::metrics::{self, Calls};
 use crate::pubsub::PubSubBlock;
 use crate::pubsub::cloudevent::{self, Origin};
+use crate::ready::Ready;
 use crate::serve::{self, Connections};
 use crate::settings::Settings;
 use crate::systemd::{self, Notice};
@@ -35,7 +37,7 @@ pub use listen::Refused;
 /// Connections to the control socket at a time: for people and their scripts.
 const MAX_ASKERS: usize = 16;
 
-/// Why the process can't start.
+/// Why the process can't start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -48,6 +50,14 @@ pub enum StartError {
     /// The store can't be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The store had to stop writing while the process ran.
+    #[error(
+        "shutdown complete, but the store had stopped writing ({cause}): what was acknowledged before that is kept; mend the disk or put the directory back, then start again"
+    )]
+    Poisoned {
+        /// What failed.
+        cause: String,
+    },
     /// A port can't be listened at.
     #[error(transparent)]
     Listen(#[from] Refused),
@@ -99,7 +109,7 @@ pub async fn check(settings: &Settings, mut problems: Vec<String>) -> Vec<String
 pub async fn run(
     settings: Settings,
     stop: watch::Sender<bool>,
-    ready: impl FnOnce(&[String]),
+    ready: impl FnOnce(&Ready),
 ) -> Result<(), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(OsClock::new());
     let store = open(&settings, &clock).await?;
@@ -115,8 +125,7 @@ pub async fn run(
     let connections = Arc::new(Connections::within_the_limit_of_files(wanted));
     let mut servers = JoinSet::new();
     let mut drains = JoinSet::new();
-    let mut addresses = Vec::new();
-    let mut ports = BTreeMap::new();
+    let mut apps = Vec::new();
     for app in &settings.apps {
         let parts = app::Parts {
             settings: &settings,
@@ -128,26 +137,45 @@ pub async fn run(
             connections: &connections,
             stop: &stop,
         };
-        let port = app::start(app, &parts, &mut servers, &mut drains, &mut addresses).await?;
-        ports.insert(app.id.clone(), port);
+        apps.push(app::start(app, &parts, &mut servers, &mut drains).await?);
     }
     let control = Control {
         store: store.clone(),
+        disk_limit: settings.limits.disk_bytes,
         uplinks: Arc::new(statuses.clone()),
-        apps: Arc::new(ports),
+        apps: Arc::new(apps),
+        lost_before: Arc::new(store.status().map(|store| losses(&store)).unwrap_or_default()),
+        components: Arc::new(loaded.infos.iter().map(|(info, _)| component(info)).collect()),
     };
-    serve_control(&settings, control, (calls, connections), &mut servers, &stop).await?;
+    let metrics =
+        serve_control(&settings, control.clone(), (calls, connections), &mut servers, &stop)
+            .await?;
     let deps = Deps { store: &store, block: &block, loaded: &loaded };
     start_uplinks(&settings, &deps, &statuses, &mut drains, &stop);
     warn_of_leftovers(&store, &loaded);
-    ready(&addresses);
+    ready(&Ready::new(&control, metrics, settings.data_dir.clone()));
     wait(&stop).await;
     systemd::notify(Notice::Stopping);
-    tracing::info!("shutdown has begun, what is in flight is finished");
+    tracing::info!("shutdown has begun");
     drain(drains, servers, settings.grace).await;
+    close(&store).await
+}
+
+/// Closes the store. After a failure of its disk nobody knows what of the last writes is there.
+async fn close(store: &Store) -> Result<(), StartError> {
     store.close().await;
-    tracing::info!("everything is on the disk, good bye");
-    Ok(())
+    match store.poisoned() {
+        Some(cause) => Err(StartError::Poisoned { cause }),
+        None => {
+            tracing::info!("shutdown complete");
+            Ok(())
+        }
+    }
+}
+
+fn component(info: &ComponentInfo) -> ComponentStatus {
+    let durable = !info.kind.ends_with(".in-memory");
+    ComponentStatus { name: info.name.clone(), kind: info.kind.clone(), durable }
 }
 
 async fn open(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Store, StartError> {
@@ -201,31 +229,34 @@ fn uplink_status(uplink: &config::model::Uplink) -> Arc<UplinkStatus> {
     Arc::new(UplinkStatus::new(&uplink.name, &uplink.mqtt.host, uplink.mqtt.port))
 }
 
+/// Serves the control socket and the metrics. Returns where the metrics are.
 async fn serve_control(
     settings: &Settings,
     control: Control,
     (calls, connections): (Arc<Calls>, Arc<Connections>),
     servers: &mut JoinSet<()>,
     stop: &watch::Sender<bool>,
-) -> Result<(), StartError> {
+) -> Result<Vec<String>, StartError> {
     let listener = Control::listen(&settings.data_dir).map_err(|cause| StartError::Socket {
         path: settings.data_dir.join("control.sock"),
         cause,
     })?;
     let askers = Arc::new(Connections::new(MAX_ASKERS));
     servers.spawn(serve::serve(listener, control.clone().router(), askers, stop.subscribe()));
-    let Some((addresses, port)) = &settings.metrics else { return Ok(()) };
+    let mut served = Vec::new();
+    let Some((addresses, port)) = &settings.metrics else { return Ok(served) };
     let router: Router = metrics::router(calls, control, Arc::clone(&connections));
     for address in addresses {
         match listen::bind(*address, *port, &listen::METRICS).await {
-            Ok((_, listeners)) => {
+            Ok((at, listeners)) => {
+                served.push(format!("http://{at}/metrics"));
                 listen::serve(listeners, &router, &connections, stop, servers);
             }
             // Another program's port is no reason not to keep data.
             Err(error) => tracing::warn!(%error, "metrics are not served"),
         }
     }
-    Ok(())
+    Ok(served)
 }
 
 struct Deps<'a> {
@@ -320,7 +351,7 @@ async fn drain(mut drains: JoinSet<()>, mut servers: JoinSet<()>, grace: Duratio
         while servers.join_next().await.is_some() {}
     };
     if tokio::time::timeout(grace, finished).await.is_err() {
-        tracing::warn!("shutdown took too long, what was in flight is delivered again next time");
+        tracing::warn!("shutdown took too long, what was in flight will be delivered again");
     }
 }
 

@@ -28,6 +28,12 @@ pub trait Disk: Send + Sync + 'static {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Makes creations, removals and renames durable.
     fn sync_dir(&self) -> io::Result<()>;
+    /// Checks that the directory is still where it was opened. A process whose directory is removed
+    /// or replaced goes on writing to files that nobody finds again.
+    ///
+    /// # Errors
+    /// In words, when it is not; a disk that can't tell is no error.
+    fn check_place(&self) -> Result<(), String>;
     /// Bytes that can still be written.
     fn free_bytes(&self) -> io::Result<u64>;
 }

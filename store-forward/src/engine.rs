@@ -6,6 +6,7 @@
 
 mod crowding;
 mod open;
+mod place;
 mod space;
 #[cfg(feature = "simulation")]
 mod view;
@@ -92,6 +93,7 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     space: space::Space,
     crowding: crowding::Crowding,
+    place: place::Watch,
     limits: Limits,
     poisoned: Option<String>,
     buffer: Vec<u8>,
@@ -117,7 +119,9 @@ impl Engine {
         if let Some(cause) = &self.poisoned {
             return refused(&Error::Poisoned { cause: cause.clone() });
         }
-        match self.make_space().and_then(|full| self.try_commit(requests, full.as_ref())) {
+        let place = self.check_place_before_write();
+        let space = place.and_then(|()| self.make_space());
+        match space.and_then(|full| self.try_commit(requests, full.as_ref())) {
             Ok(answers) => answers,
             Err(error) => refused(&self.poison(&error)),
         }
@@ -159,7 +163,7 @@ impl Engine {
         }
         let interval = millis(self.limits.checkpoint_interval);
         let save = self.unsaved_since.map(|since| since.saturating_add(interval));
-        let due = [save, self.sweep_at].into_iter().flatten().min()?;
+        let due = [save, self.sweep_at, self.place.due_at()].into_iter().flatten().min()?;
         Some(Duration::from_millis(due.saturating_sub(self.clock.read().up_ms)))
     }
 
@@ -170,6 +174,10 @@ impl Engine {
             return Vec::new();
         }
         let now = self.clock.read().up_ms;
+        if let Err(error) = self.check_place_when_due(now) {
+            self.poison(&error);
+            return Vec::new();
+        }
         let letters = match self.sweep_at {
             Some(at) if at <= now => self.sweep(now),
             _ => Vec::new(),

@@ -2,6 +2,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::app::App;
@@ -85,6 +86,20 @@ impl Device {
     #[must_use]
     pub fn with_shim(mut self, shim: &Shim) -> Self {
         self.environment.extend(shim.environment(&self.data));
+        self
+    }
+
+    /// With standard error to that file, instead of to its log.
+    #[must_use]
+    pub fn with_stderr(mut self, path: &Path) -> Self {
+        self.prelude.push_str(&format!("exec 2>'{}' && ", path.display()));
+        self
+    }
+
+    /// With SIGHUP ignored, as `nohup` does.
+    #[must_use]
+    pub fn with_hangup_ignored(mut self) -> Self {
+        self.prelude.push_str("trap '' HUP && ");
         self
     }
 
@@ -186,7 +201,15 @@ impl Device {
     /// # Panics
     /// When it does not run.
     pub fn terminate(&mut self) {
-        self.process.as_mut().expect("it runs").terminate();
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends a signal, and does not wait.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn signal(&mut self, signal: Signal) {
+        self.process.as_mut().expect("it runs").signal(signal);
     }
 
     /// Waits until it has ended by itself.
@@ -236,8 +259,11 @@ impl Device {
     #[must_use]
     pub fn status(&self) -> Value {
         let data = self.data.display().to_string();
-        let told = binary::run(&["status", "--json", "--data-dir", &data]);
-        serde_json::from_str(&told.said).unwrap_or_else(|error| panic!("{error}: {}", told.said))
+        // It serves its API a moment before it answers this.
+        until("the status is told", || {
+            let told = binary::run(&["status", "--json", "--data-dir", &data]);
+            serde_json::from_str(&told.said).ok().filter(|_| told.code == Some(0))
+        })
     }
 
     /// How it is started.
@@ -278,6 +304,18 @@ impl Device {
     #[must_use]
     pub fn metrics_port(&self) -> u16 {
         self.metrics_port
+    }
+
+    /// The value of a metric without labels.
+    ///
+    /// # Panics
+    /// When it is not served.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> u64 {
+        let answer = Client::new(self.metrics_port).send("GET", "/metrics", &[], &[]);
+        let text = answer.expect("metrics are served").text();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in:\n{text}"))
     }
 
     /// A client of its API.

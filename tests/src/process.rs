@@ -44,8 +44,13 @@ impl Process {
 
     /// Asks it to end.
     pub(crate) fn terminate(&mut self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&mut self, signal: Signal) {
         if self.ended().is_none() {
-            kill_process(Pid::from_child(&self.child), Signal::TERM).expect("a child can be told");
+            kill_process(Pid::from_child(&self.child), signal).expect("a child can be told");
         }
     }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use tests::Device;
+use tests::{Device, until};
 
 /// Small segments, and a checkpoint only at the end.
 const LIMITS: &str = "apiVersion: pannier.dev/v1\nkind: Node\nspec:\n  limits:\n    \
@@ -106,7 +106,7 @@ fn a_segment_that_is_missing_costs_what_was_in_it() {
 
 /// The log and the status tell how many records are lost.
 fn told(device: &Device) -> u64 {
-    assert!(device.log().contains("journal is damaged"), "{}", device.log());
+    until("the log tells", || Some(()).filter(|()| device.log().contains("journal is damaged")));
     let status = device.status();
     let damage = status["damage"].as_array().unwrap();
     assert_eq!(damage.len(), 1, "{status}");

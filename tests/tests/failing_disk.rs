@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use serde_json::json;
-use tests::{Device, Shim, Volume, until};
+use tests::{Device, Directory, Shim, Volume, until};
 
 const EIO: i32 = 5;
 const EROFS: i32 = 30;
@@ -34,9 +34,12 @@ fn refuses_after(what: &str, call: &str, errno: i32) {
     shim.mend(call);
     refuses(&device, "failed");
     tells(&device);
-    let ended = device.stop();
-    assert!(ended.code().is_some(), "it could not be stopped: {ended}");
+    assert_eq!(device.stop().code(), Some(1));
+    let log = device.log();
+    let last = log.lines().last().unwrap_or_default();
+    assert!(last.contains("the store had stopped writing ("), "{log}");
     goes_on(&mut device);
+    assert_eq!(device.stop().code(), Some(0));
 }
 
 #[test]
@@ -54,6 +57,42 @@ fn a_checkpoint_that_fails_ends_writing_without_anyone_having_written() {
     refuses(&device, "failed");
     device.kill();
     goes_on(&mut device);
+}
+
+#[test]
+fn a_last_checkpoint_that_fails_is_no_success() {
+    let Some(shim) = Shim::new("a last checkpoint that fails") else { return };
+    let mut device = Device::new().with_shim(&shim).started();
+    device.save("before", &json!(1));
+    device.publish("t", &json!(1));
+    shim.fail("fdatasync", EIO);
+    assert_eq!(device.stop().code(), Some(1));
+    assert!(!device.log().contains("shutdown complete\n"), "{}", device.log());
+    shim.mend("fdatasync");
+    goes_on(&mut device);
+}
+
+#[test]
+fn a_data_directory_that_is_taken_away_ends_writing_and_loses_nothing_that_is_there_again() {
+    let directory = Directory::new();
+    let mut device = Device::new().with_data_in(directory.path()).started();
+    device.save("before", &json!(1));
+    device.publish("t", &json!(1));
+    let aside = directory.path().join("aside");
+    std::fs::rename(device.data(), &aside).unwrap();
+    let cause = until("the next write finds out", || {
+        let answer = device.post("/v1.0/publish/pubsub/t", &json!(2));
+        (answer.status == 503).then(|| answer.text())
+    });
+    assert!(cause.contains("was removed or moved: put it back"), "{cause}");
+    assert!(cause.contains(&device.data().display().to_string()), "{cause}");
+    assert_eq!(device.stop().code(), Some(1));
+    assert!(device.log().contains("store refuses writes until it is restarted"));
+    std::fs::rename(&aside, device.data()).unwrap();
+    device.start();
+    assert_eq!(device.get("/v1.0/state/statestore/before").json(), json!(1));
+    device.publish("t", &json!(3));
+    assert_eq!(device.stop().code(), Some(0));
 }
 
 #[test]
@@ -117,7 +156,10 @@ fn tells(device: &Device) {
     let metrics = tests::http::Client::new(device.metrics_port());
     let metrics = { metrics }.send("GET", "/metrics", &[], &[]).unwrap().text();
     assert!(metrics.contains("pannier_store_poisoned 1"), "{metrics}");
-    let told = device.log().matches("store refuses writes until it is restarted").count();
+    let told = until("the log tells", || {
+        let told = device.log().matches("store refuses writes until it is restarted").count();
+        (told > 0).then_some(told)
+    });
     assert_eq!(told, 1);
 }
 

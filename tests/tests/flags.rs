@@ -43,7 +43,8 @@ fn status_at(port: u16, path: &str) -> Option<u16> {
 
 #[test]
 fn flags_without_effect_are_taken_and_named() {
-    let device = Device::new().with_flags(&WITHOUT_EFFECT).started();
+    let mut device = Device::new().with_flags(&WITHOUT_EFFECT).started();
+    assert_eq!(device.stop().code(), Some(0));
     for flag in WITHOUT_EFFECT {
         let name = flag.split('=').next().unwrap();
         assert!(device.log().contains(name), "{name} is not in:\n{}", device.log());

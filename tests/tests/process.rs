@@ -1,6 +1,7 @@
 //! The process: how it starts, how it ends, and what it tells of itself.
 #![allow(clippy::unwrap_used)]
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tests::http::Client;
 use tests::{App, Device, until};
@@ -35,6 +36,24 @@ fn sigterm_ends_it_while_an_app_is_away() {
     let mut device = Device::new().with_app(&app);
     drop(app);
     device.start();
+    assert_eq!(device.stop().code(), Some(0));
+}
+
+#[test]
+fn a_closed_terminal_ends_it_gracefully() {
+    let mut device = Device::new().started();
+    device.save("a", &json!(1));
+    // The kernel and the shell each tell of it.
+    (0..3).for_each(|_| device.signal(Signal::HUP));
+    assert_eq!(device.wait().code(), Some(0));
+    assert!(device.log().contains("shutdown complete"), "{}", device.log());
+}
+
+#[test]
+fn under_nohup_it_outlives_its_terminal() {
+    let mut device = Device::new().with_hangup_ignored().started();
+    device.signal(Signal::HUP);
+    device.save("a", &json!(1));
     assert_eq!(device.stop().code(), Some(0));
 }
 

@@ -126,6 +126,10 @@ impl Disk for Counting {
         self.disk.rename(from, to)
     }
 
+    fn check_place(&self) -> Result<(), String> {
+        self.disk.check_place()
+    }
+
     fn sync_dir(&self) -> io::Result<()> {
         self.counts.syncs.fetch_add(1, Ordering::Relaxed);
         self.disk.sync_dir()

@@ -202,7 +202,7 @@ async fn shutdown(State(api): State<ApiState>, headers: HeaderMap) -> Response {
         tokio::spawn(async {
             tokio::time::sleep(FORCED_SHUTDOWN_DELAY).await;
             tracing::warn!("exiting at once, as a shutdown request asked");
-            std::process::exit(1);
+            crate::logs::exit(1);
         });
     } else {
         api.shutdown.send_replace(true);

@@ -15,6 +15,7 @@ use crate::api::metadata::{
 use crate::api::{self, Api, ApiState, ApiToken, Blocks};
 use crate::app::{self as channel, AppChannel, ChannelOptions};
 use crate::blocks::StateStores;
+use crate::control::ServedApp;
 use crate::load::Loaded;
 use crate::metrics::{Calls, Observer, observe};
 use crate::pubsub::subscriptions::Subscription;
@@ -34,14 +35,13 @@ pub(super) struct Parts<'a> {
     pub(super) stop: &'a watch::Sender<bool>,
 }
 
-/// Starts an app's API and its subscriptions; says which port it got.
+/// Starts an app's API and its subscriptions.
 pub(super) async fn start(
     app: &AppSettings,
     parts: &Parts<'_>,
     servers: &mut JoinSet<()>,
     drains: &mut JoinSet<()>,
-    addresses: &mut Vec<String>,
-) -> Result<u16, StartError> {
+) -> Result<ServedApp, StartError> {
     let health = Arc::new(Health::default());
     let described = Arc::new(Described::default());
     health.watch(parts.store);
@@ -53,18 +53,21 @@ pub(super) async fn start(
         log: parts.settings.log_calls,
     };
     let router = api::router(api).layer(axum::middleware::from_fn_with_state(observer, observe));
-    let mut port = app.http_port;
+    let (mut port, mut addresses) = (app.http_port, Vec::new());
     for address in &parts.settings.http_addresses {
         let (bound, listeners) = listen::bind(*address, port, &listen::API).await?;
         port = bound.port();
         addresses.push(format!("http://{bound}"));
         listen::serve(listeners, &router, parts.connections, parts.stop, servers);
     }
-    match app.port {
-        Some(app_port) => call_back(app, app_port, parts, health, described, drains)?,
-        None => health.set_ready(true),
-    }
-    Ok(port)
+    let channel = match app.port {
+        Some(port) => Some((call_back(app, port, parts, health, described, drains)?, port)),
+        None => {
+            health.set_ready(true);
+            None
+        }
+    };
+    Ok(ServedApp { id: app.id.clone(), http_port: port, addresses, channel })
 }
 
 fn api_of(
@@ -114,7 +117,7 @@ fn call_back(
     health: Arc<Health>,
     described: Arc<Described>,
     drains: &mut JoinSet<()>,
-) -> Result<(), StartError> {
+) -> Result<Arc<AppChannel>, StartError> {
     let options = ChannelOptions {
         app_id: app.id.clone(),
         address: app.address.clone(),
@@ -126,6 +129,7 @@ fn call_back(
     let channel = AppChannel::new(options)
         .map_err(|error| StartError::Configuration(vec![error.to_string()]))?;
     let channel = Arc::new(channel);
+    let called = Arc::clone(&channel);
     let declared = parts.settings.resources.subscriptions.clone();
     let subscriptions = Arc::new(Subscriptions::new(
         Arc::clone(&channel),
@@ -143,7 +147,7 @@ fn call_back(
             () = tell => {}
         }
     });
-    Ok(())
+    Ok(called)
 }
 
 /// Keeps `/v1.0/metadata` and healthz up to date with what the app has answered.

@@ -49,6 +49,10 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn check_place(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Memory has no quota of its own: the store's limits bound what is written.
     fn free_bytes(&self) -> io::Result<u64> {
         Ok(u64::MAX)

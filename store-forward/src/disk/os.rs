@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub enum DiskError {
 pub struct OsDisk {
     path: PathBuf,
     directory: File,
-    _lock: File,
+    lock: File,
 }
 
 impl OsDisk {
@@ -73,7 +73,7 @@ impl OsDisk {
             }
             Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
         }
-        Ok(Self { path: dir.to_owned(), directory, _lock: lock })
+        Ok(Self { path: dir.to_owned(), directory, lock })
     }
 }
 
@@ -108,10 +108,29 @@ impl Disk for OsDisk {
         self.directory.sync_all()
     }
 
+    fn check_place(&self) -> Result<(), String> {
+        let found = fs::metadata(self.path.join(LOCK));
+        let state = match (found, self.lock.metadata()) {
+            (Ok(found), Ok(ours)) if is_same(&found, &ours) => return Ok(()),
+            (Ok(_), Ok(_)) => "was replaced",
+            (Err(error), _) if is_gone(&error) => "was removed or moved",
+            _ => return Ok(()),
+        };
+        Err(format!("the data directory {} {state}: put it back", self.path.display()))
+    }
+
     fn free_bytes(&self) -> io::Result<u64> {
         let stat = fstatvfs(&self.directory)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
+}
+
+fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 #[derive(Debug)]
@@ -254,6 +273,24 @@ mod tests {
         disk.remove("b").unwrap();
         assert!(disk.list().unwrap().is_empty());
         assert!(disk.free_bytes().unwrap() > 0);
+    }
+
+    #[test]
+    fn a_directory_that_is_moved_or_replaced_is_noticed() {
+        let parent = TempDir::new().unwrap();
+        let (dir, aside) = (parent.path().join("store"), parent.path().join("aside"));
+        let disk = OsDisk::open(&dir).unwrap();
+        disk.check_place().unwrap();
+        fs::rename(&dir, &aside).unwrap();
+        let cause = disk.check_place().unwrap_err();
+        assert!(cause.contains("was removed or moved"), "{cause}");
+        assert!(cause.contains(&dir.display().to_string()), "{cause}");
+        let other = OsDisk::open(&dir).unwrap();
+        assert!(disk.check_place().unwrap_err().contains("was replaced"));
+        drop(other);
+        fs::remove_dir_all(&dir).unwrap();
+        fs::rename(&aside, &dir).unwrap();
+        disk.check_place().unwrap();
     }
 
     #[test]

@@ -91,6 +91,17 @@ impl SimulatedDisk {
         self.device.has_failed()
     }
 
+    /// Somebody takes the directory away; until [`Self::mend`] or [`Self::restart`].
+    pub fn remove_directory(&self) {
+        self.device.lose_place();
+    }
+
+    /// How often it was asked whether its directory is in its place.
+    #[must_use]
+    pub fn place_checks(&self) -> u64 {
+        self.device.place_checks()
+    }
+
     /// Bytes that files may take; `u64::MAX` is no bound.
     pub fn set_capacity(&self, bytes: u64) {
         self.device.set_capacity(bytes);
@@ -211,6 +222,10 @@ impl Disk for SimulatedDisk {
         self.device.change(Change::SyncDir)?;
         self.names().sync();
         Ok(())
+    }
+
+    fn check_place(&self) -> Result<(), String> {
+        self.device.check_place()
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

@@ -141,6 +141,7 @@ impl Engine {
             clock,
             space,
             crowding: super::crowding::Crowding::default(),
+            place: super::place::Watch::default(),
             limits,
             poisoned: None,
             buffer: Vec::new(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::{ManualClock, Reading};
-use crate::disk::MemoryDisk;
+use crate::disk::{MemoryDisk, SimulatedDisk};
 use crate::limits::{Overflow, StreamLimits};
 use crate::record::{Condition, ConsumerKind, ConsumerSpec, Filter, NewMessage, Topic};
 
@@ -137,6 +137,55 @@ fn the_sweeper_takes_what_is_over_its_time_and_then_sleeps() {
     clock.advance(Duration::from_secs(20));
     engine.maintain();
     assert_eq!(engine.due_in(), None);
+}
+
+#[test]
+fn a_directory_that_is_gone_is_noticed_at_the_first_write_after_a_pause() {
+    let (disk, clock) = (Arc::new(SimulatedDisk::new(1)), clock());
+    let mut engine = engine(&disk, &clock);
+    one(&mut engine, vec![set("k", None)]).unwrap();
+    clock.advance(Duration::from_secs(10));
+    disk.remove_directory();
+    let refused = one(&mut engine, vec![publish()]).unwrap_err();
+    assert!(matches!(refused, Error::Poisoned { .. }), "{refused}");
+    assert!(refused.to_string().contains("the directory was removed"), "{refused}");
+    assert_eq!(engine.due_in(), None);
+}
+
+#[test]
+fn a_directory_that_goes_among_writes_is_noticed_soon_after_the_last_of_them() {
+    let (disk, clock) = (Arc::new(SimulatedDisk::new(1)), clock());
+    let mut engine = engine(&disk, &clock);
+    one(&mut engine, vec![set("k", None)]).unwrap();
+    disk.remove_directory();
+    one(&mut engine, vec![publish()]).unwrap();
+    while let Some(due) = engine.due_in() {
+        clock.advance(due);
+        engine.maintain();
+    }
+    let waited = clock.read().up_ms - 5_000;
+    assert!(waited <= 2_000, "{waited} ms");
+    assert_eq!(engine.poisoned(), Some("the directory was removed"));
+}
+
+#[test]
+fn the_directory_is_looked_at_now_and_then_under_load_and_never_without() {
+    let (disk, clock) = (Arc::new(SimulatedDisk::new(1)), clock());
+    let mut engine = engine(&disk, &clock);
+    let before = disk.place_checks();
+    for _ in 0..1000 {
+        clock.advance(Duration::from_millis(10));
+        one(&mut engine, vec![publish()]).unwrap();
+        engine.maintain();
+    }
+    let checks = disk.place_checks() - before;
+    assert!((4..=6).contains(&checks), "{checks}");
+    clock.advance(Duration::from_secs(60));
+    engine.maintain();
+    let idle = disk.place_checks();
+    clock.advance(Duration::from_secs(60));
+    engine.maintain();
+    assert_eq!(disk.place_checks(), idle);
 }
 
 #[test]

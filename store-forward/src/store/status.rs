@@ -161,7 +161,13 @@ impl Store {
     /// Whether it takes nothing more until it is opened again, since its disk failed.
     #[must_use]
     pub fn refuses_writes(&self) -> bool {
-        self.inner.gauges.poisoned.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.poisoned().is_some()
+    }
+
+    /// Why it takes nothing more, once that is so.
+    #[must_use]
+    pub fn poisoned(&self) -> Option<String> {
+        self.inner.gauges.poisoned.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The store as it stands.
@@ -172,12 +178,11 @@ impl Store {
     pub fn status(&self) -> Result<Status, Error> {
         let now_ms = self.now_ms();
         let views = self.inner.reader.streams()?;
-        let poisoned = &self.inner.gauges.poisoned;
         Ok(Status {
             node: self.inner.identity.node.to_string(),
             epoch: self.inner.identity.epoch.0,
             disk_bytes: self.inner.gauges.disk_bytes.load(Ordering::Relaxed),
-            poisoned: poisoned.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            poisoned: self.poisoned(),
             damage: self.inner.damage.clone(),
             state: self.state_status(),
             consumers: self.consumer_status(&views, now_ms)?,

@@ -25,6 +25,9 @@ struct Inner {
     /// One change of a kind fails after so many others.
     one: Option<(Change, u64)>,
     failed: bool,
+    /// The directory is not where it was.
+    displaced: bool,
+    place_checks: u64,
     capacity: u64,
     used: u64,
     /// How often there was no room.
@@ -39,6 +42,8 @@ impl Device {
             gone_at: None,
             one: None,
             failed: false,
+            displaced: false,
+            place_checks: 0,
             capacity: u64::MAX,
             used: 0,
             refusals: 0,
@@ -47,7 +52,13 @@ impl Device {
 
     pub(super) fn fork(&self) -> Self {
         let inner = self.inner().clone();
-        Self(Mutex::new(Inner { gone_at: None, one: None, failed: false, ..inner }))
+        Self(Mutex::new(Inner {
+            gone_at: None,
+            one: None,
+            failed: false,
+            displaced: false,
+            ..inner
+        }))
     }
 
     pub(super) fn reseed(&self, seed: u64) {
@@ -74,6 +85,21 @@ impl Device {
     pub(super) fn mend(&self) {
         let mut inner = self.inner();
         (inner.gone_at, inner.one, inner.failed) = (None, None, false);
+        inner.displaced = false;
+    }
+
+    pub(super) fn lose_place(&self) {
+        self.inner().displaced = true;
+    }
+
+    pub(super) fn check_place(&self) -> Result<(), String> {
+        let mut inner = self.inner();
+        inner.place_checks += 1;
+        if inner.displaced { Err("the directory was removed".into()) } else { Ok(()) }
+    }
+
+    pub(super) fn place_checks(&self) -> u64 {
+        self.inner().place_checks
     }
 
     pub(super) fn has_failed(&self) -> bool {
