@@ -71,12 +71,12 @@ need_rust() {
     return 1
 }
 
-# Whether the first cargo and rustc in PATH are new enough; sets `rust_found` to what they are.
+# Succeeds if the first cargo and rustc in PATH are new enough; sets `rust_found` to what was found.
 rust_suffices() {
     rust_found=
     for tool in cargo rustc; do
         command -v $tool >/dev/null || return 1
-        # If the toolchain is missing, asking rustup's for its version fetches it without a word.
+        # rustup would download a missing toolchain unannounced, just to answer --version.
         if is_rustups $tool && ! rustup_has_toolchain; then
             rust_found="rustup without Rust ${RUSTUP_TOOLCHAIN:-$pinned}"
             return 1
@@ -86,14 +86,15 @@ rust_suffices() {
     done
 }
 
-# Whether a program is one of those that rustup puts beside itself to start a toolchain's.
+# is_rustups PROGRAM: succeeds if it is one of rustup's, which starts that of a toolchain.
 is_rustups() { [ -x "$(dirname "$(command -v "$1")")/rustup" ]; }
 
 rustup_has_toolchain() { rustup toolchain list 2>/dev/null | grep -q "^${RUSTUP_TOOLCHAIN:-$pinned}"; }
 
 is_at_least() { [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
 
-# Prefers Debian's Rust to Debian's rustup: it comes from one place, and what it is can be known before.
+# Tries rustup where it is installed, then Debian's Rust, then Debian's rustup. Debian's Rust comes first
+# because it needs no other server than apt-get, and its version is known before it is installed.
 install_rust() {
     if command -v rustup >/dev/null && install_toolchain; then
         return
@@ -109,7 +110,7 @@ install_rust() {
     elif ! command -v rustup >/dev/null && [ -n "$(candidate rustup)" ]; then
         install_packages rustup ca-certificates && install_toolchain
     else
-        say "apt-get has no Rust that is new enough, neither as rustc-web nor by rustup"
+        say "apt-get offers no Rust $least or later (rustc-web), and no rustup"
         return 1
     fi
 }
