@@ -1,9 +1,9 @@
 //! Serves HTTP/1.1 to whoever connects, with a bound on connections and on a client's slowness.
 //!
 //! Waiting for the store or for an app may take as long as it takes. Waiting for the client may
-//! not: each phase of it has a limit (`pace`, `on_time`), and at the limit of connections the one that
-//! has waited longest for its client makes room for a new one (`connections`). All requests share a
-//! bounded memory (`room`); one that stalls there makes way for others.
+//! not: each phase of it has a limit (`pace`, `on_time`), and at the limit of connections the one
+//! that has waited longest for its client makes room for a new one (`connections`). All requests
+//! share a bounded memory (`room`, `heads`); one that stalls there makes way for others.
 
 mod connections;
 mod heads;
