@@ -316,7 +316,7 @@ fn uploads_at_once_take_turns_instead_of_memory() {
 /// Publishes a large body; each second one is in chunks.
 fn upload(device: &Device, number: usize, body: &[u8]) {
     let path = format!("/v1.0/publish/pubsub/uploads-{number}");
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         let mut client = tests::http::Client::new(device.http_port());
         assert_eq!(client.send("POST", &path, &[], body).unwrap().status, 204);
         return;
