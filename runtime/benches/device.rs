@@ -3,7 +3,8 @@
 //! `cargo bench -p runtime --bench device` prints a table and judges nobody: `SHORT` is a hint, not
 //! a failure. Floor and figure take turns, so that a busy machine disturbs both.
 //!
-//! Names after `--` choose figures: bytes, latency, reads, throughput, idle, start, backlog.
+//! Names after `--` choose figures: bytes, latency, reads, throughput, chunked, stalled,
+//! heads, idle, start, backlog.
 //!
 //! | variable | meaning | default |
 //! | --- | --- | --- |
@@ -15,6 +16,7 @@
 //! | --- | --- |
 //! | `durable` | what a durable write costs, in bytes and in time |
 //! | `serving` | what the store costs those who call over HTTP |
+//! | `clients` | what clients cost that send in chunks, stall, or never finish |
 //! | `resident` | what the program costs while it sits there, and to start it |
 //! | `served` | the API served within this process |
 //! | `process` | the program as a process of its own |
@@ -22,6 +24,8 @@
 //! | `disk` | the bare disk, and who wrote how much to it |
 //! | `table` | medians and what is printed |
 
+#[path = "device/clients.rs"]
+mod clients;
 #[path = "device/disk.rs"]
 mod disk;
 #[path = "device/durable.rs"]
@@ -82,6 +86,9 @@ fn figures(dir: &Path, chosen: &[&String]) -> Result<Vec<Row>> {
         ("latency", durable::latency),
         ("reads", serving::reads),
         ("throughput", serving::throughput),
+        ("chunked", clients::chunked),
+        ("stalled", clients::stalled),
+        ("heads", clients::heads),
         ("idle", resident::idle),
         ("start", resident::start),
         ("backlog", resident::backlog),

@@ -128,11 +128,13 @@ async fn serve(State((calls, control, connections)): State<Served>) -> Response 
 }
 
 fn render_connections(out: &mut String, counts: Counts) {
-    let Counts { open, evicted, refused, slow } = counts;
+    let Counts { open, evicted, refused, slow, stalled } = counts;
     head(out, "pannier_connections", "gauge", "Clients' connections.");
     let _ = writeln!(out, "pannier_connections {open}");
     head(out, "pannier_connections_ended", "counter", "Connections that had to go.");
-    for (reason, count) in [("evicted", evicted), ("refused", refused), ("slow", slow)] {
+    let reasons =
+        [("evicted", evicted), ("refused", refused), ("slow", slow), ("stalled", stalled)];
+    for (reason, count) in reasons {
         let _ = writeln!(out, "pannier_connections_ended{{reason=\"{reason}\"}} {count}");
     }
 }

@@ -1,13 +1,16 @@
 //! Serves HTTP/1.1 to whoever connects, with a bound on connections and on a client's slowness.
 //!
 //! Waiting for the store or for an app may take as long as it takes. Waiting for the client may
-//! not: each phase of it has a limit (`pace`), and at the limit of connections the one that has
-//! waited longest for its client makes room for a new one (`connections`). Large bodies wait for
-//! each other (`bodies`).
+//! not: each phase of it has a limit (`pace`, `on_time`), and at the limit of connections the one
+//! that has waited longest for its client makes room for a new one (`connections`). All requests
+//! share a bounded memory (`room`, `heads`); one that stalls there makes way for others.
 
-mod bodies;
 mod connections;
+mod heads;
+mod on_time;
 mod pace;
+mod paced;
+mod room;
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -17,8 +20,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::serve::Listener;
-use http::Request;
-use hyper::body::{Body as _, Incoming};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -28,12 +32,15 @@ use tokio::task::JoinSet;
 use tower_service::Service;
 
 pub use connections::{Connections, Counts};
+pub use paced::Stalled;
 
 use connections::Seat;
-use pace::{PacedBody, PacedIo, Phase, on_time};
+use on_time::{End, on_time};
+use pace::Phase;
+use paced::{PacedBody, PacedIo};
+use room::FREE_BYTES;
 
-/// Bytes of a request's head at most, and of what is read ahead of a body: each connection may
-/// hold as many. Dapr's own limit of a head is 4 KiB.
+/// Bytes of a request's head at most. Dapr's own limit of a head is 4 KiB.
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// Connections that are told at the same time that there are too many: each takes a file.
@@ -92,8 +99,8 @@ where
     let mut stopping = false;
     loop {
         tokio::select! {
-            finished = served.as_mut() => {
-                if !finished {
+            end = served.as_mut() => {
+                if end == End::Slow {
                     seat.count_slow();
                 }
                 return;
@@ -114,12 +121,23 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<axum::response::Response, Infallible> {
     let pace = seat.pace();
+    let is_large = pace.read() > FREE_BYTES && head_bytes(&request) > FREE_BYTES;
     pace.enter(Phase::Serving);
-    let _room = seat.room(&request.body().size_hint()).await;
     let request = request.map(|body| Body::new(PacedBody::new(body, Arc::clone(pace))));
-    let response = router.call(request).await;
-    pace.enter(Phase::Idle);
-    response
+    let Ok(mut response) = router.call(request).await;
+    if is_large {
+        // Hyper would keep the buffer that it enlarged for the head as long as the connection.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    pace.finish();
+    Ok(response)
+}
+
+/// Bytes of a request's head, apart from a few.
+fn head_bytes(request: &Request<Incoming>) -> usize {
+    let fields = request.headers().iter();
+    let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    fields + request.uri().path_and_query().map_or(0, |path| path.as_str().len())
 }
 
 /// Tells a client that there is no place for it. It is heard out first: a connection that is closed

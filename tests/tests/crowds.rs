@@ -34,6 +34,26 @@ fn say(mut stream: &TcpStream, text: &str) {
     stream.write_all(text.as_bytes()).unwrap();
 }
 
+/// A client that announces a body of so many bytes, and sends a part of it.
+fn announce(device: &Device, length: usize, part: &[u8]) -> TcpStream {
+    let client = connect(device);
+    let head = format!(
+        "POST /v1.0/publish/pubsub/t HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n"
+    );
+    say(&client, &head);
+    client.set_nonblocking(true).unwrap();
+    // As much as is taken without a wait.
+    let mut sent = 0;
+    while let Ok(count) = (&client).write(&part[sent..]) {
+        sent += count;
+        if sent == part.len() {
+            break;
+        }
+    }
+    client.set_nonblocking(false).unwrap();
+    client
+}
+
 /// Whether the other side has closed it without a word.
 fn is_closed(mut stream: &TcpStream) -> bool {
     match stream.read(&mut [0; 256]) {
@@ -72,6 +92,77 @@ fn a_body_that_never_ends_is_cut_off() {
     assert!(is_closed(&slow));
     assert_eq!(ended(&device, "slow"), 1);
     assert_eq!(device.status()["streams"], json!([]));
+}
+
+#[test]
+fn a_body_that_is_announced_and_never_sent_blocks_nobody() {
+    let device = Device::new().started();
+    let stalled: Vec<TcpStream> = (0..5).map(|_| announce(&device, 4 << 20, b"1")).collect();
+    device.publish("t", &json!("x".repeat(20_000)));
+    device.publish("t", &json!("x".repeat(1_000_000)));
+    assert_eq!((ended(&device, "slow"), ended(&device, "stalled")), (0, 0));
+    drop(stalled);
+}
+
+#[test]
+fn bodies_that_stall_with_all_the_room_make_way_and_hear_why() {
+    let device = Device::new().started();
+    let half = vec![b'1'; 2 << 20];
+    let stalled: Vec<TcpStream> = (0..8).map(|_| announce(&device, 4 << 20, &half)).collect();
+    device.publish("t", &json!("x".repeat(3_000_000)));
+    assert!(ended(&device, "stalled") > 0);
+    assert_eq!(ended(&device, "slow"), 0);
+    let told = stalled.iter().filter(|client| {
+        let mut client: &TcpStream = client;
+        let mut answer = [0; 512];
+        client.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        let count = client.read(&mut answer).unwrap_or_default();
+        let answer = String::from_utf8_lossy(&answer[..count]);
+        answer.starts_with("HTTP/1.1 408 ") && answer.contains("send it again")
+    });
+    assert!(told.count() > 0);
+    let streams = &device.status()["streams"];
+    assert_eq!(streams[0]["messages"], 1, "no half message is kept: {streams}");
+}
+
+#[test]
+fn heads_that_never_end_share_a_bounded_memory() {
+    raise_limit_of_files(4096);
+    let device = Device::new().started();
+    let before = memory(device.pid(), "VmRSS:");
+    let head = format!("GET / HTTP/1.1\r\nhost: x\r\nlong: {}", "x".repeat(60_000));
+    let crowd: Vec<TcpStream> = (0..1000)
+        .map(|_| {
+            let one = connect(&device);
+            // It may have had to go before all was written.
+            let _ = (&one).write_all(head.as_bytes());
+            one
+        })
+        .collect();
+    device.publish("t", &json!("x".repeat(20_000)));
+    assert!(ended(&device, "stalled") > 900);
+    let most = memory(device.pid(), "VmHWM:");
+    println!("1,000 heads: {before} KiB before, {most} KiB at most");
+    assert!(most < before + (12 << 10), "{before} KiB before, {most} KiB at most");
+    drop(crowd);
+}
+
+#[test]
+fn a_body_in_chunks_of_a_byte_takes_no_more_memory_than_others() {
+    let device = Device::new().started();
+    let before = memory(device.pid(), "VmRSS:");
+    let client = connect(&device);
+    say(
+        &client,
+        "POST /v1.0/publish/pubsub/t HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n",
+    );
+    say(&client, &"1\r\n7\r\n".repeat(200_000));
+    say(&client, "0\r\n\r\n");
+    let mut status = [0; 12];
+    (&client).read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 204");
+    let most = memory(device.pid(), "VmHWM:");
+    assert!(most < before + (6 << 10), "{before} KiB before, {most} KiB at most");
 }
 
 #[test]
@@ -212,17 +303,35 @@ fn uploads_at_once_take_turns_instead_of_memory() {
     let body = vec![b'7'; 3_500_000];
     std::thread::scope(|scope| {
         for number in 0..UPLOADS {
-            let (port, body) = (device.http_port(), &body);
-            scope.spawn(move || {
-                let path = format!("/v1.0/publish/pubsub/uploads-{number}");
-                let mut client = tests::http::Client::new(port);
-                assert_eq!(client.send("POST", &path, &[], body).unwrap().status, 204);
-            });
+            let (device, body) = (&device, &body);
+            scope.spawn(move || upload(device, number, body));
         }
     });
+    assert_eq!(ended(&device, "stalled"), 0);
     let most = memory(device.pid(), "VmHWM:");
     println!("{UPLOADS} uploads of 3.5 MB: {most} KiB at most");
     assert!(most < 80 << 10, "{most} KiB");
+}
+
+/// Publishes a large body; each second one is in chunks.
+fn upload(device: &Device, number: usize, body: &[u8]) {
+    let path = format!("/v1.0/publish/pubsub/uploads-{number}");
+    if number.is_multiple_of(2) {
+        let mut client = tests::http::Client::new(device.http_port());
+        assert_eq!(client.send("POST", &path, &[], body).unwrap().status, 204);
+        return;
+    }
+    let mut client = connect(device);
+    say(&client, &format!("POST {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"));
+    for chunk in body.chunks(30_000) {
+        say(&client, &format!("{:x}\r\n", chunk.len()));
+        client.write_all(chunk).unwrap();
+        say(&client, "\r\n");
+    }
+    say(&client, "0\r\n\r\n");
+    let mut status = [0; 12];
+    client.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 204");
 }
 
 /// KiB that the kernel tells of a process.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::blocks::state::{IllegalKey, LookupError};
 use crate::json_error::explain;
+use crate::serve::Stalled;
 
 /// An error of the API: `{"errorCode","message","details"}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +91,12 @@ impl ApiError {
             "the request's body has more than {limit} bytes: split it, or raise --max-body-size"
         );
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "ERR_BODY_READ", message)
+    }
+
+    /// A body that its client didn't go on sending.
+    #[must_use]
+    pub fn stalled(stalled: Stalled) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "ERR_BODY_READ", stalled.to_string())
     }
 
     /// A path and method that no route has: Dapr takes it for a service invocation.

@@ -13,14 +13,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use store_forward::record::NewMessage;
 
 use super::error::ApiError;
 use super::json;
-use super::request::Query;
+use super::request::{Body, Query};
 use crate::json_error::explain;
 use crate::pubsub::cloudevent::{self, Publish, is_type};
 use crate::pubsub::{PubSubBlock, PublishError};
@@ -106,7 +105,7 @@ impl Call {
     }
 }
 
-async fn publish(call: Call, body: Bytes) -> Result<StatusCode, ApiError> {
+async fn publish(call: Call, Body(body): Body) -> Result<StatusCode, ApiError> {
     let content_type = text(&call.headers, header::CONTENT_TYPE.as_str());
     let (pubsub, app_id, metadata) = (&call.pubsub, &call.publisher.app_id, &call.metadata);
     let message = cloudevent::accept(call.parts(body.into(), content_type, metadata))
@@ -116,7 +115,7 @@ async fn publish(call: Call, body: Bytes) -> Result<StatusCode, ApiError> {
 }
 
 /// The good entries in one record; the others are named.
-async fn publish_bulk(call: Call, body: Bytes) -> Result<Response, ApiError> {
+async fn publish_bulk(call: Call, Body(body): Body) -> Result<Response, ApiError> {
     let (mut ids, mut messages, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     let entries = entries(&body).map_err(|error| {
         failure::events(&call.pubsub, &call.topic, &call.publisher.app_id, &error)

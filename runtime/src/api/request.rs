@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use bytes::Bytes;
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
 use super::ApiState;
 use super::error::ApiError;
+use crate::serve::Stalled;
 
 /// The one parameter of a path.
 pub(super) struct One(pub(super) String);
@@ -54,14 +55,17 @@ impl FromRequestParts<ApiState> for KeyTarget {
 /// The body, within the limit.
 pub(super) struct Body(pub(super) Bytes);
 
-impl FromRequest<ApiState> for Body {
-    type Rejection = ApiError;
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Response;
 
-    async fn from_request(request: Request, state: &ApiState) -> Result<Self, ApiError> {
-        let read = Bytes::from_request(request, state).await;
-        read.map(Self).map_err(|error: BytesRejection| match error.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => ApiError::oversize(state.max_body),
-            status => ApiError::new(status, "ERR_BODY_READ", error.body_text()),
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        // Copied together: a body that comes in bytes would hold a buffer of hyper's for each.
+        let read = BytesMut::from_request(request, state).await;
+        read.map(|body| Self(body.freeze())).map_err(|error| match error.status() {
+            // The limit is named where it is known.
+            StatusCode::PAYLOAD_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+            _ if Stalled::is_cause_of(&error) => ApiError::stalled(Stalled).into_response(),
+            status => ApiError::new(status, "ERR_BODY_READ", error.body_text()).into_response(),
         })
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use axum::http::{HeaderMap, Method};
+use bytes::Bytes;
 use components::{EtagCondition, Item, Refusal, StateError, StateOp, StateStore};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -330,4 +331,15 @@ async fn a_shutdown_request_is_answered_and_passed_on() {
     let mut asked = api.state.shutdown.subscribe();
     assert_eq!(api.post("/v1.0/shutdown", "").await.status, 204);
     assert!(*asked.borrow_and_update());
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_is_a_timeout_that_says_what_to_do() {
+    let api = Fixture::new();
+    let frames = futures_util::stream::iter([Ok(Bytes::from("[")), Err(crate::serve::Stalled)]);
+    let body = Body::from_stream(frames);
+    let request = Request::post("/v1.0/state/store").body(body).unwrap();
+    let answer = api.send(request).await;
+    assert_eq!(answer.code(), (408, "ERR_BODY_READ".into()));
+    assert!(answer.message().contains("send it again"), "{}", answer.message());
 }

@@ -4,11 +4,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hyper::body::SizeHint;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::bodies::{Bodies, Room};
-use super::pace::Pace;
+use super::pace::{Memory, Pace};
 
 /// Files that the process may need beside clients' connections: the store's own, uplinks, calls to
 /// apps, clients that are just refused. The store must never lack one.
@@ -19,7 +17,7 @@ const OTHER_FILES: u64 = 160;
 pub struct Connections {
     most: usize,
     open: Mutex<Open>,
-    bodies: Bodies,
+    memory: Arc<Memory>,
     evicted: AtomicU64,
     refused: AtomicU64,
     slow: AtomicU64,
@@ -42,6 +40,8 @@ pub struct Counts {
     pub refused: u64,
     /// Closed because their clients were too slow.
     pub slow: u64,
+    /// Closed because their requests stalled while others waited for the memory these took.
+    pub stalled: u64,
 }
 
 impl Connections {
@@ -49,8 +49,8 @@ impl Connections {
     #[must_use]
     pub fn new(most: usize) -> Self {
         let (evicted, refused, slow) = Default::default();
-        let (open, bodies) = (Mutex::default(), Bodies::new());
-        Self { most: most.max(1), open, bodies, evicted, refused, slow }
+        let (open, memory) = Default::default();
+        Self { most: most.max(1), open, memory, evicted, refused, slow }
     }
 
     /// At most so many as are `wanted`, and as the process may open files for.
@@ -79,6 +79,7 @@ impl Connections {
             evicted: self.evicted.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             slow: self.slow.load(Ordering::Relaxed),
+            stalled: self.memory.stalled(),
         }
     }
 
@@ -95,7 +96,7 @@ impl Connections {
         }
         let number = open.next;
         open.next += 1;
-        let pace = Arc::new(Pace::new());
+        let pace = Arc::new(Pace::new(Arc::clone(&self.memory), number));
         open.paces.insert(number, Arc::clone(&pace));
         drop(open);
         Some(Seat { connections: Arc::clone(self), number, pace })
@@ -134,11 +135,6 @@ impl Seat {
         &self.pace
     }
 
-    /// Waits for room for a body.
-    pub(super) async fn room(&self, size: &SizeHint) -> Room<'_> {
-        self.connections.bodies.room(size).await
-    }
-
     /// The client was too slow.
     pub(super) fn count_slow(&self) {
         self.connections.slow.fetch_add(1, Ordering::Relaxed);
@@ -152,7 +148,7 @@ impl Drop for Seat {
 }
 
 /// Whether a count is worth a line of the log: the first, and ever fewer.
-fn is_milestone(before: u64) -> bool {
+pub(super) fn is_milestone(before: u64) -> bool {
     (before + 1).is_power_of_two()
 }
 
@@ -185,7 +181,10 @@ mod tests {
         first.pace().enter(Phase::Idle);
         let third = connections.admit().unwrap();
         second.pace().evicted().await;
-        assert_eq!(connections.counts(), Counts { open: 2, evicted: 1, refused: 0, slow: 0 });
+        assert_eq!(
+            connections.counts(),
+            Counts { open: 2, evicted: 1, refused: 0, slow: 0, stalled: 0 }
+        );
         drop((first, second, third));
         assert_eq!(connections.counts().open, 0);
     }
@@ -196,7 +195,10 @@ mod tests {
         let first = connections.admit().unwrap();
         first.pace().enter(Phase::Serving);
         assert!(connections.admit().is_none());
-        assert_eq!(connections.counts(), Counts { open: 1, evicted: 0, refused: 1, slow: 0 });
+        assert_eq!(
+            connections.counts(),
+            Counts { open: 1, evicted: 0, refused: 1, slow: 0, stalled: 0 }
+        );
         drop(first);
         assert!(connections.admit().is_some());
     }

@@ -70,7 +70,10 @@ async fn a_connection_is_used_again_and_again() {
         say(&mut client, GET).await;
         assert!(hear(&mut client).await.ends_with("\r\n\r\nhi"));
     }
-    assert_eq!(server.connections.counts(), Counts { open: 1, evicted: 0, refused: 0, slow: 0 });
+    assert_eq!(
+        server.connections.counts(),
+        Counts { open: 1, evicted: 0, refused: 0, slow: 0, stalled: 0 }
+    );
 }
 
 #[tokio::test]
@@ -116,4 +119,69 @@ async fn a_stop_ends_idle_connections_and_finishes_requests() {
     assert_eq!(hear(&mut idle).await, "");
     server.go.notify_one();
     server.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_body_that_is_announced_and_never_sent_blocks_nobody() {
+    let server = server(16).await;
+    let mut stalled = Vec::new();
+    for _ in 0..8 {
+        let mut client = server.client().await;
+        say(&mut client, "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 1999999\r\n\r\nx")
+            .await;
+        stalled.push(client);
+    }
+    let mut client = server.client().await;
+    let body = "y".repeat(20_000);
+    let length = body.len();
+    say(
+        &mut client,
+        &format!("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}"),
+    )
+    .await;
+    assert!(hear(&mut client).await.starts_with("HTTP/1.1 200 "));
+    let counts = server.connections.counts();
+    assert_eq!(counts, Counts { open: 9, evicted: 0, refused: 0, slow: 0, stalled: 0 });
+}
+
+#[tokio::test]
+async fn a_large_head_is_answered_and_ends_its_connection() {
+    let server = server(1).await;
+    let mut client = server.client().await;
+    let long = "x".repeat(40_000);
+    say(&mut client, &format!("GET / HTTP/1.1\r\nhost: x\r\nlong: {long}\r\n\r\n")).await;
+    let answer = hear(&mut client).await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("hi"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+    assert_eq!(hear(&mut client).await, "");
+}
+
+#[tokio::test]
+async fn unfinished_heads_make_way_for_others() {
+    let server = server(64).await;
+    let mut slow = Vec::new();
+    for _ in 0..40 {
+        let mut client = server.client().await;
+        say(&mut client, &format!("GET / HTTP/1.1\r\nhost: x\r\nlong: {}", "x".repeat(60_000)))
+            .await;
+        slow.push(client);
+    }
+    assert_eq!(hear(&mut slow[0]).await, "");
+    let mut client = server.client().await;
+    say(&mut client, GET).await;
+    assert!(hear(&mut client).await.ends_with("hi"));
+    assert!(server.connections.counts().stalled > 0);
+}
+
+#[tokio::test]
+async fn requests_in_one_piece_are_answered_one_after_another() {
+    let server = server(1).await;
+    let mut client = server.client().await;
+    say(&mut client, &GET.repeat(1000)).await;
+    let mut answers = String::new();
+    while answers.matches("\r\n\r\nhi").count() < 1000 {
+        let more = hear(&mut client).await;
+        assert!(!more.is_empty(), "{answers}");
+        answers.push_str(&more);
+    }
 }

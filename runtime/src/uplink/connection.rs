@@ -13,12 +13,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::acks::Acks;
 use super::downlink::{self, DownlinkError, Target};
-use super::failure::{LinkError, Peer, rounded};
+use super::failure::{LinkError, Peer};
 use super::session::{self, Client, Event, EventLoop, Received, Stalled, Terms, UNACKED_MAX};
 use super::sink::{Lane, Pending};
 use super::status::UplinkStatus;
 use super::subscriptions::Subscriptions;
 use crate::secret::{SecretError, reveal};
+use crate::text;
 use crate::tls::{ClientConfigs, TlsError};
 
 /// Bytes a second that even the slowest link moves: what a large packet may take to be written.
@@ -36,7 +37,7 @@ enum Failure {
     Tls(#[from] TlsError),
     #[error("the password can't be used: {0}")]
     Password(#[from] SecretError),
-    #[error("it did not answer within {}: check the url, or raise connectTimeout", rounded(*.0))]
+    #[error("it did not answer within {}: check the url, or raise connectTimeout", text::duration(*.0))]
     ConnectTimeout(Duration),
     /// Before the broker had taken the connection.
     #[error("there is no connection")]
@@ -46,7 +47,7 @@ enum Failure {
     Broken(LinkError),
     #[error("the credentials can't be read: {0}")]
     Credentials(tokio::task::JoinError),
-    #[error("the broker was silent for {}: the link is down", rounded(*.0))]
+    #[error("the broker was silent for {}: the link is down", text::duration(*.0))]
     Silent(Duration),
     #[error("the broker takes QoS 0 only, and that can't promise delivery: use another broker")]
     NoQos1,
@@ -128,7 +129,7 @@ impl Connector {
             if closed > 1 {
                 error = format!("{error}, {closed} times in a row: perhaps {}", peer.shared_id());
             }
-            let retry_in = rounded(delay);
+            let retry_in = text::duration(delay);
             tracing::warn!(uplink = self.name, error, retry_in, "uplink is down");
             self.status.failed(error);
             tokio::select! {

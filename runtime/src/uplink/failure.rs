@@ -4,7 +4,6 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use config::model::{MqttUplink, MqttVersion};
 use rumqttc::v5;
@@ -414,18 +413,6 @@ pub(super) fn words(text: &str) -> String {
         before = c;
     }
     out
-}
-
-/// A duration to one significant place: nobody acts on microseconds.
-pub(super) fn rounded(duration: Duration) -> String {
-    let ms = duration.as_millis();
-    match ms {
-        0..1_000 => format!("{}ms", ms),
-        1_000..10_000 if ms % 1_000 >= 100 => format!("{}.{}s", ms / 1_000, ms % 1_000 / 100),
-        1_000..120_000 => format!("{}s", ms / 1_000),
-        120_000..7_200_000 => format!("{}m", ms / 60_000),
-        _ => format!("{}h", ms / 3_600_000),
-    }
 }
 
 #[cfg(test)]

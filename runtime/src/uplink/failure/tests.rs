@@ -128,18 +128,3 @@ fn type_names_become_words() {
     assert_eq!(words("QoSNotSupported"), "qos not supported");
     assert_eq!(words("UnknownCA"), "unknown ca");
 }
-
-#[test]
-fn durations_are_rounded() {
-    for (ms, shown) in [
-        (999, "999ms"),
-        (2_345, "2.3s"),
-        (2_045, "2s"),
-        (45_678, "45s"),
-        (119_999, "119s"),
-        (125_000, "2m"),
-        (86_400_000, "24h"),
-    ] {
-        assert_eq!(rounded(Duration::from_millis(ms)), shown);
-    }
-}
