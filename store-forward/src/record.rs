@@ -137,6 +137,8 @@ pub enum Loss {
     /// Lost to damage. Not given yet: a lost record doesn't say which streams it was for, and the
     /// store takes a new epoch instead.
     Damaged,
+    /// The remote can't take a message of its size, and too many such messages were held already.
+    TooLarge,
 }
 
 /// One operation.
@@ -236,6 +238,17 @@ pub enum Op {
         limit: u32,
         /// How long a message waits for a first consumer, in elapsed milliseconds.
         unclaimed_ms: u64,
+    },
+    /// A consumer gives up this message, which is counted as that loss.
+    GiveUp {
+        /// Who.
+        consumer: ConsumerId,
+        /// Of which stream.
+        stream: StreamId,
+        /// Which message.
+        sequence: Sequence,
+        /// As what it is counted.
+        loss: Loss,
     },
 }
 

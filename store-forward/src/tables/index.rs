@@ -211,6 +211,17 @@ impl Index {
         consumers.iter().map(|consumer| self.done(*consumer, stream)).min()
     }
 
+    /// Whether every consumer has this message; not without consumers.
+    pub(super) fn all_have(&self, stream: StreamId, sequence: Sequence) -> bool {
+        let Some(consumers) = self.streams.get(&stream).map(|stream| &stream.consumers) else {
+            return false;
+        };
+        let has = |id: &ConsumerId| {
+            self.cursors.get(&(*id, stream)).is_some_and(|cursor| cursor.has(sequence))
+        };
+        !consumers.is_empty() && consumers.iter().all(has)
+    }
+
     /// Whether every consumer has something beyond this message.
     pub(super) fn all_have_beyond(&self, stream: StreamId, sequence: Sequence) -> bool {
         let Some(consumers) = self.streams.get(&stream).map(|stream| &stream.consumers) else {
