@@ -50,7 +50,7 @@ async fn describe_store(dir: &Path) -> String {
     let status = store.status().expect("the status can be read");
     assert!(status.damage.is_empty(), "{:?}", status.damage);
     for StreamStatus { pubsub, topic, last_sequence, messages, lost, .. } in &status.streams {
-        let LossStatus { expired, overflowed, dropped, unclaimed, damaged } = lost;
+        let LossStatus { expired, overflowed, dropped, unclaimed, damaged, .. } = lost;
         let lost = [expired, overflowed, dropped, unclaimed, damaged];
         let _ = writeln!(
             text,

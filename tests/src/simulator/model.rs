@@ -137,6 +137,9 @@ impl Model {
             Op::Expire { unclaimed_ms, .. } => {
                 effect.published.extend(self.expire(at, now_ms, *unclaimed_ms));
             }
+            Op::GiveUp { consumer, stream, sequence, loss } => {
+                self.give_up((consumer.0, stream.0, sequence.0), *loss);
+            }
             _ => unreachable!("the simulator makes no other operation"),
         }
     }
@@ -219,6 +222,15 @@ impl Model {
             reader.has.extend((from..=to).map(|sequence| (stream, sequence)));
         }
         self.release(stream);
+        (from..=to).for_each(|sequence| self.release_one(stream, sequence));
+    }
+
+    /// Counts a message as lost, and lets its reader pass it.
+    fn give_up(&mut self, (consumer, stream, sequence): (u32, u32, u64), loss: Loss) {
+        if self.streams.get(&stream).is_some_and(|known| known.kept.contains_key(&sequence)) {
+            count(&mut self.stream_mut(stream).losses, loss);
+        }
+        self.acknowledge(consumer, stream, sequence, sequence);
     }
 
     fn fail(&mut self, consumer: u32, stream: u32, sequence: u64) {
@@ -242,8 +254,8 @@ impl Model {
                 Some(self.dead_letter(at, (stream, sequence, &kept), &topic, reason))
             }
             (Some(_), None) => {
-                self.stream_mut(stream).losses.dropped += 1;
-                None
+                self.give_up((consumer, stream, sequence), Loss::Dropped);
+                return None;
             }
             (None, _) => None,
         };
@@ -291,6 +303,19 @@ impl Model {
         }
     }
 
+    /// A message that everyone has goes, though someone lacks one before it.
+    fn release_one(&mut self, stream: u32, sequence: u64) {
+        let readers = self.readers(stream);
+        let has = |id: &u32| self.consumers[id].has.contains(&(stream, sequence));
+        if readers.is_empty() || !readers.iter().all(has) {
+            return;
+        }
+        let stream = self.stream_mut(stream);
+        if stream.kept.remove(&sequence).is_some() {
+            stream.passed.insert(sequence);
+        }
+    }
+
     fn lose(&mut self, stream: u32, sequence: u64, loss: Loss) -> Kept {
         let kept = self.stream_mut(stream).kept.remove(&sequence).expect("it was just found");
         self.note_loss(stream, sequence, loss);
@@ -305,14 +330,18 @@ impl Model {
             }
         }
         let stream = self.stream_mut(id);
-        let losses = &mut stream.losses;
-        *match loss {
-            Loss::Expired => &mut losses.expired,
-            Loss::Overflow => &mut losses.overflowed,
-            Loss::Dropped => &mut losses.dropped,
-            Loss::Unclaimed => &mut losses.unclaimed,
-            _ => &mut losses.damaged,
-        } += 1;
+        count(&mut stream.losses, loss);
         stream.lost.insert(sequence, loss);
     }
+}
+
+fn count(losses: &mut Losses, loss: Loss) {
+    *match loss {
+        Loss::Expired => &mut losses.expired,
+        Loss::Overflow => &mut losses.overflowed,
+        Loss::Dropped => &mut losses.dropped,
+        Loss::Unclaimed => &mut losses.unclaimed,
+        Loss::TooLarge => &mut losses.too_large,
+        _ => &mut losses.damaged,
+    } += 1;
 }

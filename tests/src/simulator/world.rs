@@ -221,9 +221,13 @@ impl World {
             1..6 => Mood::Bad,
             _ => Mood::Good,
         };
+        let roomier = self.random.u8(0..8) == 0;
         let names: Vec<String> = self.couriers.keys().cloned().collect();
         let Some(name) = self.random.choice(&names) else { return Ok(()) };
         self.answer(name, mood)?;
+        if roomier && let Some(courier) = self.couriers.get_mut(name) {
+            courier.retry_held();
+        }
         if self.random.bool() { self.commit(Vec::new()) } else { Ok(()) }
     }
 
@@ -291,7 +295,9 @@ impl World {
         if let Some(Ok(Committed { registered: Some(id), .. })) = answer
             && self.couriers.get(&spec.name).is_none_or(|courier| courier.id != id.0)
         {
-            let courier = Courier::new(id.0, policy(&spec.name), self.device.engine());
+            let dead_letters = spec.dead_letter.is_some();
+            let policy = policy(&spec.name);
+            let courier = Courier::new(id.0, policy, self.device.engine(), dead_letters);
             self.couriers.insert(spec.name.clone(), courier);
         }
         Ok(())
@@ -416,6 +422,7 @@ impl World {
     fn drain(&mut self) -> Done<()> {
         self.note(|| "drain".to_owned());
         let names: Vec<String> = self.couriers.keys().cloned().collect();
+        self.couriers.values_mut().for_each(Courier::retry_held);
         for _ in 0..ROUNDS {
             self.device.clock.advance(Duration::from_secs(61));
             for name in &names {
