@@ -25,6 +25,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Forget a consumer that is not coming back: what waits for it alone goes.
     Forget(ForgetArgs),
+    /// Have a consumer try again the messages that it holds or waits to repeat.
+    Retry(RetryArgs),
 }
 
 /// Flags of `pannier run`.
@@ -187,6 +189,17 @@ pub struct StatusArgs {
 /// Flags of `pannier forget`.
 #[derive(Args, Debug)]
 pub struct ForgetArgs {
+    /// The consumer's name, as `pannier status` shows it.
+    pub consumer: String,
+    /// The data directory of the process to ask: the user's own, or else the system service's,
+    /// `/var/lib/pannier`.
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Flags of `pannier retry`.
+#[derive(Args, Debug)]
+pub struct RetryArgs {
     /// The consumer's name, as `pannier status` shows it.
     pub consumer: String,
     /// The data directory of the process to ask: the user's own, or else the system service's,

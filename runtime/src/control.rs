@@ -13,6 +13,7 @@ use axum::routing::{delete, get};
 use axum::{Json, Router};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use store_forward::Store;
 use tokio::net::{UnixListener, UnixStream};
@@ -86,7 +87,7 @@ impl Control {
     pub fn router(self) -> Router {
         Router::new()
             .route("/status", get(status))
-            .route("/consumers/{*name}", delete(forget))
+            .route("/consumers/{*name}", delete(forget).post(retry))
             .with_state(self)
     }
 }
@@ -106,6 +107,27 @@ async fn forget(State(control): State<Control>, Segment(name): Segment<String>) 
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+async fn retry(State(control): State<Control>, Segment(name): Segment<String>) -> Response {
+    match control.store.retry(&name) {
+        Ok(held) => Json(held).into_response(),
+        Err(error @ store_forward::Error::UnknownConsumer(_)) => {
+            (StatusCode::NOT_FOUND, error.to_string()).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// Has a consumer try again what it holds; returns how many messages that is.
+///
+/// # Errors
+///
+/// When there is no such consumer, or nobody answers.
+pub async fn ask_to_retry(data_dir: &Path, consumer: &str) -> Result<u64, AskError> {
+    let name = utf8_percent_encode(consumer, NON_ALPHANUMERIC);
+    let answer = ask(data_dir, "POST", &format!("/consumers/{name}")).await?;
+    serde_json::from_slice(&answer).map_err(|error| refused(data_dir, &error))
 }
 
 /// Why there is no answer.

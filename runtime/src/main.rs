@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use runtime::cli::{CheckArgs, Cli, Command, ForgetArgs, RunArgs, StatusArgs, normalize};
+use runtime::cli::{
+    CheckArgs, Cli, Command, ForgetArgs, RetryArgs, RunArgs, StatusArgs, normalize,
+};
 use runtime::settings::{self, Settings};
 use runtime::systemd::{self, Notice};
 use runtime::wiring::{self, StartError};
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
             Command::Check(args) => check(args).await,
             Command::Status(args) => status(args).await,
             Command::Forget(args) => forget(args).await,
+            Command::Retry(args) => retry(args).await,
         }
     });
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -146,6 +149,18 @@ async fn forget(args: ForgetArgs) -> ExitCode {
     let path = format!("/consumers/{}", args.consumer);
     match control::ask(&data_dir(args.data_dir), "DELETE", &path).await {
         Ok(_) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string(), 1),
+    }
+}
+
+async fn retry(args: RetryArgs) -> ExitCode {
+    let RetryArgs { consumer, data_dir } = args;
+    match control::ask_to_retry(&self::data_dir(data_dir), &consumer).await {
+        Ok(held) => {
+            let messages = if held == 1 { "message" } else { "messages" };
+            println!("{} tries {held} held {messages} again", consumer.escape_debug());
+            ExitCode::SUCCESS
+        }
         Err(error) => fail(&error.to_string(), 1),
     }
 }
