@@ -68,6 +68,7 @@ fn parse_into(report: Report, sources: &[(PathBuf, String)]) -> (Resources, Opti
             kinds::read(&Field::document(&report, file, document), json, &mut resources);
         }
     }
+    rules::uplinks::check_client_ids(&report, &resources);
     let (errors, warnings) = report.finish();
     resources.warnings = warnings;
     (resources, Errors::collect(errors))

@@ -340,7 +340,7 @@ pub struct Route {
     pub pubsub: String,
     /// `topic`: a topic or an MQTT filter (`sensors/+/temperature`, `#`).
     pub topic: String,
-    /// `to`: the remote topic; `{topic}`, `{pubsub}` and `{node}` are replaced; default `{topic}`.
+    /// `to`: the remote topic; `{topic}`, `{rest}`, `{pubsub}` and `{node}` are replaced; default `{topic}`.
     pub to: String,
     /// `format`: what is sent.
     pub format: Format,
@@ -365,7 +365,8 @@ pub struct Downlink {
     pub from: String,
     /// `pubsub`: the local component, default `pubsub`.
     pub pubsub: String,
-    /// `to`: the local topic; `{topic}` is the remote topic; default `{topic}`.
+    /// `to`: the local topic; `{topic}` is the remote one, `{rest}` what the filter's `#` or last `+`
+    /// matched of it; `{pubsub}` and `{node}` are replaced too; default `{topic}`.
     pub to: String,
 }
 

@@ -6,6 +6,8 @@ use crate::model::Secret;
 use crate::reader::Field;
 
 pub(crate) mod mqtt;
+pub(crate) mod overlap;
+pub(crate) mod uplinks;
 
 /// Bytes of a name: Kubernetes' limit, so that Dapr's names fit.
 const MAX_NAME_BYTES: usize = 253;

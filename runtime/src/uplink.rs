@@ -7,17 +7,21 @@
 //! | `connection` | opened, used, torn down at the first error, opened again |
 //! | `session` | one MQTT connection, 5 or 3.1.1, behind one face |
 //! | `acks` | which packet identifier stands for which message |
+//! | `subscriptions` | what is subscribed to, and whom a message that comes down is for |
 //! | `downlink` | what comes down: committed first, acknowledged after |
 //! | `topic` | names, filters and templates |
+//! | `failure` | why the broker can't be talked to, in words |
 //! | `status` | what it is doing, for people and for monitoring |
 
 mod acks;
 mod connection;
 mod downlink;
 mod encode;
+mod failure;
 mod session;
 mod sink;
 mod status;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 pub mod topic;
@@ -37,7 +41,7 @@ use tokio::sync::watch;
 
 use crate::tls::ClientConfigs;
 use connection::Connector;
-use downlink::Target;
+use downlink::{Commit, Target};
 use encode::Encoder;
 use sink::UplinkSink;
 
@@ -118,7 +122,8 @@ pub async fn run(
             routes,
             render: Arc::clone(&deps.render),
         };
-        let sink = Arc::new(UplinkSink::new(lanes.clone(), encoder, Arc::clone(&deps.status)));
+        let sink =
+            Arc::new(UplinkSink::new(&spec.name, lanes.clone(), encoder, Arc::clone(&deps.status)));
         consumers.push(consumer::run(consumer, sink, policy.clone(), shutdown.clone()));
     }
     let connector = Connector {
@@ -223,17 +228,32 @@ fn dead_letter(
 }
 
 fn targets(spec: &Uplink, deps: &UplinkDeps) -> Result<Vec<Target>, UplinkError> {
+    let mut commits: Vec<(Identity, Commit)> = Vec::new();
+    let node = &deps.identity.node.0;
     let target = |downlink: &config::model::Downlink| {
         let store = store_of(spec, deps, &downlink.pubsub)?;
         Ok(Target {
-            filter: topic::expand(&downlink.from, &[("node", &deps.identity.node.0)]),
+            uplink: spec.name.clone(),
+            node: node.clone(),
+            filter: topic::expand(&downlink.from, &[("node", node)]),
             pubsub: downlink.pubsub.clone(),
             to: downlink.to.clone(),
-            commit: Arc::new(move |ops| {
-                let store = store.clone();
-                async move { store.commit(ops).await.map(drop) }.boxed()
-            }),
+            commit: commit_to(store, &mut commits),
         })
     };
     spec.downlinks.iter().map(target).collect()
+}
+
+/// The one way into each store.
+fn commit_to(store: Store, known: &mut Vec<(Identity, Commit)>) -> Commit {
+    if let Some((_, commit)) = known.iter().find(|(identity, _)| identity == store.identity()) {
+        return Arc::clone(commit);
+    }
+    let identity = store.identity().clone();
+    let commit: Commit = Arc::new(move |ops| {
+        let store = store.clone();
+        async move { store.commit(ops).await.map(drop) }.boxed()
+    });
+    known.push((identity, Arc::clone(&commit)));
+    commit
 }

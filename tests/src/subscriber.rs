@@ -87,13 +87,22 @@ impl Subscriber {
         self.client.publish(topic, QoS::AtLeastOnce, true, payload).expect("the client runs");
     }
 
+    /// Publishes a message.
+    ///
+    /// # Panics
+    /// When the client has ended.
+    pub fn publish(&self, topic: &str, payload: &[u8]) {
+        self.client
+            .publish(topic, QoS::AtLeastOnce, false, payload.to_vec())
+            .expect("the client runs");
+    }
+
     /// Publishes a message of that many bytes.
     ///
     /// # Panics
     /// When the client has ended.
     pub fn publish_bytes(&self, topic: &str, bytes: usize) {
-        let payload = vec![b'x'; bytes];
-        self.client.publish(topic, QoS::AtLeastOnce, false, payload).expect("the client runs");
+        self.publish(topic, &vec![b'x'; bytes]);
     }
 
     /// Waits until what was received is enough, and returns all of it, in order.

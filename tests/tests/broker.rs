@@ -134,8 +134,40 @@ fn a_certificate_of_an_unknown_ca_is_refused_and_told() {
     let stranger = Broker::new();
     let url = format!("mqtts://localhost:{}", broker.tls_port());
     let device = device(&url, &ca(&stranger)).started();
-    let uplink = last_error(&device, "certificate");
+    let uplink = last_error(&device, "certificate of localhost isn't trusted: set caCert");
     assert_eq!(uplink["connected"], false);
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_told_by_its_address() {
+    let broker = Broker::new();
+    let url = format!("mqtt://127.0.0.1:{}", broker.port());
+    last_error(&device(&url, "").started(), &format!("connection refused by {url}"));
+}
+
+#[test]
+fn a_port_for_tls_and_one_that_is_not_are_told_apart() {
+    let broker = Broker::started();
+    for version in ["5", "3.1.1"] {
+        let version = format!(", version: \"{version}\"");
+        let plain = format!("mqtt://localhost:{}", broker.tls_port());
+        last_error(&device(&plain, &version).started(), "if that port is for TLS, write mqtts://");
+        let tls = format!("mqtts://localhost:{}", broker.port());
+        let more = version + &ca(&broker);
+        last_error(&device(&tls, &more).started(), "if that port is not for TLS, write mqtt://");
+    }
+}
+
+#[test]
+fn a_client_id_that_two_clients_use_is_told() {
+    let broker = Broker::started();
+    let url = format!("mqtt://127.0.0.1:{}", broker.port());
+    for version in ["5", "3.1.1"] {
+        let more = format!(", version: \"{version}\", clientId: twin");
+        let one = device(&url, &more).started();
+        let _other = device(&url, &more).started();
+        last_error(&one, "another client uses the id \"twin\"");
+    }
 }
 
 #[test]
@@ -150,10 +182,7 @@ fn a_broker_that_asks_for_a_certificate_gets_it() {
     broker.start();
     let url = format!("mqtts://localhost:{port}");
     let without = device(&url, &ca(&broker)).started();
-    let told = until("the missing certificate is told", || {
-        let uplink = without.status()["uplinks"][0].take();
-        Some(uplink).filter(|uplink| uplink["last_error"].is_object())
-    });
+    let told = last_error(&without, "set clientCert and clientKey");
     assert_eq!(told["connected"], false);
     let with = device(&url, &(ca(&broker) + &identity(&broker))).started();
     assert_gets_through(&broker, &with);

@@ -204,3 +204,95 @@ fn a_message_over_the_brokers_maximum_is_held_until_the_broker_takes_more() {
     until("nothing is held", || Some(()).filter(|()| held()["backlog"] == 0));
     assert_eq!(held()["held"], 0);
 }
+
+/// A device whose uplink is up, with these routes and downlinks.
+fn carrying(broker: &Broker, app: &App, version: &str, carries: &str) -> Device {
+    let resource = format!(
+        "apiVersion: pannier.dev/v1\nkind: Uplink\nmetadata: {{name: up}}\nspec:\n  {BACKOFF}\n  \
+         mqtt: {{url: \"mqtt://127.0.0.1:{}\", version: \"{version}\"}}\n{carries}",
+        broker.port()
+    );
+    let device = Device::new().with_app(app).with_resource("uplink.yaml", &resource).started();
+    device.wait_for_app();
+    until("the uplink is up", || {
+        Some(()).filter(|()| device.status_of("uplinks", "up")["connected"] == true)
+    });
+    device
+}
+
+/// An app that takes these topics, each at the path of its name.
+fn app_for(topics: &[&str]) -> App {
+    let subscription = |topic: &&str| json!({ "pubsubname": "pubsub", "topic": topic, "route": format!("/{topic}") });
+    App::start(topics.iter().map(subscription).collect())
+}
+
+#[test]
+fn a_payload_that_is_no_text_reaches_the_app_byte_for_byte() {
+    let broker = Broker::started();
+    let app = app_for(&["frames"]);
+    let downlinks = "  downlinks: [{from: \"frames/#\", to: frames}]\n";
+    let _device = carrying(&broker, &app, "5", downlinks);
+    let sender = Subscriber::start(broker.port(), "nothing");
+    sender.publish("frames/1", b"\xff\x00\xfe");
+    let event = &app.wait_for("/frames", 1)[0].event;
+    assert_eq!(event["data_base64"], "/wD+", "{event}");
+    assert_eq!(event["datacontenttype"], "application/octet-stream");
+    assert!(event.get("data").is_none() && event.get("uplink").is_none(), "{event}");
+}
+
+#[test]
+fn downlinks_that_overlap_get_each_message_once() {
+    for version in ["5", "3.1.1"] {
+        let broker = Broker::started();
+        let topics = ["all", "some", "one"];
+        let app = app_for(&topics);
+        let downlinks = "  downlinks: [{from: \"c/#\", to: all}, {from: \"c/+\", to: some}, \
+                         {from: \"c/x\", to: one}]\n";
+        let _device = carrying(&broker, &app, version, downlinks);
+        let sender = Subscriber::start(broker.port(), "nothing");
+        for command in ["first", "last"] {
+            sender.publish("c/x", command.as_bytes());
+        }
+        for topic in topics {
+            let received = app.wait_for(&format!("/{topic}"), 2);
+            let data: Vec<_> = received.iter().map(|one| one.event["data"].clone()).collect();
+            assert_eq!(data, ["first", "last"], "{topic} with MQTT {version}");
+        }
+    }
+}
+
+#[test]
+fn what_an_uplink_brought_is_not_sent_up_by_it_again() {
+    for version in ["5", "3.1.1"] {
+        let broker = Broker::started();
+        let app = app_for(&["relay/a"]);
+        let carries = "  routes: [{topic: \"relay/#\", to: \"out/{rest}\", format: raw}]\n  \
+                       downlinks: [{from: \"in/#\", to: \"relay/{rest}\"}]\n";
+        let device = carrying(&broker, &app, version, carries);
+        let observer = Subscriber::start(broker.port(), "out/#");
+        observer.publish("in/a", b"1");
+        assert_eq!(app.wait_for("/relay/a", 1).len(), 1);
+        device.publish("relay/a", &json!(2));
+        let received = observer.wait_for("the app's message", |received| !received.is_empty());
+        assert_eq!(
+            (received[0].topic.as_str(), received[0].payload.as_slice()),
+            ("out/a", &b"2"[..])
+        );
+        let uplink = until("both are acknowledged", || {
+            let done = device.status_of("consumers", "uplink/up")["backlog"] == 0;
+            Some(device.status_of("uplinks", "up")).filter(|_| done)
+        });
+        assert_eq!((&uplink["acknowledged"], &uplink["received"]), (&json!(1), &json!(1)));
+    }
+}
+
+#[test]
+fn a_mirror_that_would_go_round_in_circles_is_refused() {
+    let mirror = "apiVersion: pannier.dev/v1\nkind: Uplink\nmetadata: {name: up}\nspec:\n  \
+                  mqtt: {url: \"mqtt://127.0.0.1:1\", version: 3.1.1}\n  routes: [{topic: \"#\"}]\n  \
+                  downlinks: [{from: \"#\"}]\n";
+    let device = Device::new().with_resource("uplink.yaml", mirror);
+    let finished = binary::run_command(&mut device.command());
+    assert_eq!(finished.code, Some(78), "{}", finished.said);
+    assert!(finished.said.contains("come down again"), "{}", finished.said);
+}

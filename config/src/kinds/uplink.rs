@@ -7,6 +7,7 @@ use crate::model::{BackoffSpec, Downlink, Format, Resources, Route, TopicRef, Up
 use crate::reader::{Field, Fields};
 use crate::rules;
 
+mod loops;
 mod mqtt;
 
 const DEFAULT_PUBSUB: &str = "pubsub";
@@ -14,6 +15,8 @@ const DEFAULT_TO: &str = "{topic}";
 const DEFAULT_WINDOW: usize = 100;
 /// MQTT's packet identifiers have 16 bits (MQTT 5, section 2.2.1).
 const MAX_WINDOW: usize = 65_535;
+/// Routes or downlinks of one uplink: each is compared with each.
+const MAX_ENTRIES: usize = 1_000;
 /// Shorter, and a broker that is down is asked more often than it can answer.
 const MIN_BACKOFF: Duration = Duration::from_millis(10);
 
@@ -29,9 +32,8 @@ fn uplink(document: &Fields<'_>) -> Option<Uplink> {
     let spec = spec_field.fields()?;
     let mqtt = spec.need("mqtt", "mqtt: {url: mqtts://broker.example}");
     let mqtt = mqtt.and_then(|field| mqtt::read(&field));
-    let routes = spec.read_or("routes", Vec::new(), |routes| routes.list(|item| route(&item)));
-    let downlinks =
-        spec.read_or("downlinks", Vec::new(), |field| field.list(|item| downlink(&item)));
+    let routes = spec.read_or("routes", Vec::new(), |field| entries(&field, route));
+    let downlinks = spec.read_or("downlinks", Vec::new(), |field| entries(&field, downlink));
     let window = spec.read_or("window", DEFAULT_WINDOW, |window| window.number(1..=MAX_WINDOW));
     let backoff = spec.read_or("backoff", BackoffSpec::default(), |field| backoff(&field));
     let max_attempts = spec.read("maxAttempts", |most| most.number(1..=u32::MAX));
@@ -44,9 +46,11 @@ fn uplink(document: &Fields<'_>) -> Option<Uplink> {
             "add one, for example routes: [{topic: \"sensors/#\"}]",
         );
     }
+    let mqtt = mqtt?;
+    loops::check(&spec, mqtt.version, &routes, &downlinks);
     Some(Uplink {
         name: name?,
-        mqtt: mqtt?,
+        mqtt,
         routes,
         downlinks,
         window: window?,
@@ -57,26 +61,45 @@ fn uplink(document: &Fields<'_>) -> Option<Uplink> {
     })
 }
 
-fn route(field: &Field<'_>) -> Option<Route> {
-    let fields = field.fields()?;
-    let pubsub = pubsub(&fields);
+fn entries<T>(field: &Field<'_>, read: impl Fn(&Fields<'_>) -> Option<T>) -> Option<Vec<T>> {
+    match field.items()?.len() {
+        many if many > MAX_ENTRIES => {
+            let problem = format!("has {many} entries, the limit is {MAX_ENTRIES}");
+            field.refuse(problem, "use filters with + and #, or several uplinks")
+        }
+        _ => field.list(|item| read(&item.fields()?)),
+    }
+}
+
+fn route(fields: &Fields<'_>) -> Option<Route> {
+    let pubsub = pubsub(fields);
     let topic = fields.need("topic", "topic: \"sensors/#\"");
     let topic = topic.and_then(|topic| rules::mqtt::filter(&topic));
-    let to = fields.read_or("to", DEFAULT_TO.into(), |to| rules::mqtt::template(&to));
+    let to = destination(fields, topic.as_deref());
     let format = fields.read_or("format", Format::CloudEvent, |field| format_of(&field));
     let retain = fields.read_or("retain", false, |retain| retain.flag());
     fields.refuse_others();
     Some(Route { pubsub: pubsub?, topic: topic?, to: to?, format: format?, retain: retain? })
 }
 
-fn downlink(field: &Field<'_>) -> Option<Downlink> {
-    let fields = field.fields()?;
+fn downlink(fields: &Fields<'_>) -> Option<Downlink> {
     let from = fields.need("from", "from: \"fleet/{node}/commands/#\"");
     let from = from.and_then(|from| rules::mqtt::remote_filter(&from));
-    let pubsub = pubsub(&fields);
-    let to = fields.read_or("to", DEFAULT_TO.into(), |to| rules::mqtt::template(&to));
+    let pubsub = pubsub(fields);
+    let to = destination(fields, from.as_deref());
     fields.refuse_others();
     Some(Downlink { from: from?, pubsub: pubsub?, to: to? })
+}
+
+/// `to`, for topics that `filter` matches, if that could be read.
+fn destination(fields: &Fields<'_>, filter: Option<&str>) -> Option<String> {
+    fields.read_or("to", DEFAULT_TO.into(), |to| {
+        let template = rules::mqtt::template(&to)?;
+        if let Some(filter) = filter {
+            rules::mqtt::check_rest(&to, &template, rules::overlap::matched_part(filter))?;
+        }
+        Some(template)
+    })
 }
 
 fn topic_ref(field: &Field<'_>) -> Option<TopicRef> {

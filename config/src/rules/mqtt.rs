@@ -6,7 +6,7 @@ use crate::reader::Field;
 const MAX_TOPIC_BYTES: usize = 65_535;
 
 /// What a template may hold.
-const PLACEHOLDERS: [&str; 3] = ["topic", "pubsub", "node"];
+const PLACEHOLDERS: [&str; 4] = ["topic", "rest", "pubsub", "node"];
 
 /// A topic or a filter: `#` alone in the last level, `+` alone in its level.
 pub(crate) fn filter(field: &Field<'_>) -> Option<String> {
@@ -40,7 +40,7 @@ pub(crate) fn remote_filter(field: &Field<'_>) -> Option<String> {
     }
 }
 
-/// A topic to publish to, in which `{topic}`, `{pubsub}` and `{node}` are replaced.
+/// A topic to publish to, in which `{topic}`, `{rest}`, `{pubsub}` and `{node}` are replaced.
 pub(crate) fn template(field: &Field<'_>) -> Option<String> {
     let template = plain(field)?;
     if template.contains(['+', '#']) {
@@ -49,6 +49,18 @@ pub(crate) fn template(field: &Field<'_>) -> Option<String> {
     }
     check_placeholders(field, &template, &PLACEHOLDERS)?;
     Some(template)
+}
+
+/// Refuses `{rest}` where the filter has no wildcard: there would be no rest.
+pub(crate) fn check_rest(to: &Field<'_>, template: &str, filter: &str) -> Option<()> {
+    let wild = || filter.split('/').any(|level| matches!(level, "+" | "#"));
+    if !template.contains("{rest}") || wild() {
+        return Some(());
+    }
+    to.refuse(
+        format!("{{rest}} is what a wildcard matched, and {filter:?} has none"),
+        "write the topic itself, or let the filter end with /#",
+    )
 }
 
 fn plain(field: &Field<'_>) -> Option<String> {

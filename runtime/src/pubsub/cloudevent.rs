@@ -29,7 +29,8 @@ const DEFAULT_SOURCE: &str = "Dapr";
 const DEFAULT_DATA_CONTENT_TYPE: &str = "text/plain";
 /// An extension attribute of dead letters (CloudEvents 1.0, section 3.3).
 const DEAD_LETTER_REASON: &str = "deadletterreason";
-const BINARY: &str = "application/octet-stream";
+/// The media type of bytes of which nothing else is known.
+pub const BINARY: &str = "application/octet-stream";
 
 /// Marks a message that was published with `rawPayload`: its payload is no event of ours.
 const RAW: &str = "rawpayload";
@@ -275,13 +276,14 @@ impl Event {
     }
 
     fn set_data(&mut self, content_type: &str, data: &[u8]) {
-        let (name, value) = if is_type(Some(content_type), BINARY) {
+        let text = std::str::from_utf8(data);
+        let (name, value) = if is_type(Some(content_type), BINARY) || text.is_err() {
             ("data_base64", json_text(&BASE64.encode(data)))
         } else if is_type(Some(content_type), "application/json") {
             let parsed = serde_json::from_slice(data);
-            ("data", parsed.unwrap_or_else(|_| json_text(&String::from_utf8_lossy(data))))
+            ("data", parsed.unwrap_or_else(|_| json_text(text.unwrap_or_default())))
         } else {
-            ("data", json_text(&String::from_utf8_lossy(data)))
+            ("data", json_text(text.unwrap_or_default()))
         };
         self.fields.insert(name.to_owned(), value);
     }
@@ -339,6 +341,20 @@ pub fn is_type(content_type: Option<&str>, expected: &str) -> bool {
     content_type
         .and_then(|content_type| content_type.split(';').next())
         .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(expected))
+}
+
+/// Whether data of this content type can be other than UTF-8: text that names no other character
+/// set can't (RFC 6838, section 4.2.1).
+#[must_use]
+pub fn may_be_binary(content_type: &str) -> bool {
+    let lower = content_type.to_ascii_lowercase();
+    let (media_type, parameters) = lower.split_once(';').unwrap_or((&lower, ""));
+    let media_type = media_type.trim();
+    let text = media_type.starts_with("text/")
+        || media_type.ends_with("+json")
+        || media_type.ends_with("+xml")
+        || matches!(media_type, "application/json" | "application/xml");
+    !text || (parameters.contains("charset") && !parameters.contains("utf-8"))
 }
 
 /// Metadata by name, without regard to case.

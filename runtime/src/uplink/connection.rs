@@ -13,17 +13,20 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::acks::Acks;
 use super::downlink::{self, DownlinkError, Target};
-use super::session::{
-    self, Client, Event, EventLoop, LinkError, Received, Stalled, Terms, UNACKED_MAX,
-};
+use super::failure::{LinkError, Peer, rounded};
+use super::session::{self, Client, Event, EventLoop, Received, Stalled, Terms, UNACKED_MAX};
 use super::sink::{Lane, Pending};
 use super::status::UplinkStatus;
+use super::subscriptions::Subscriptions;
 use crate::tls::{ClientConfigs, TlsError, TlsFiles};
 
 /// Bytes a second that even the slowest link moves: what a large packet may take to be written.
 const SLOWEST_LINK: u64 = 1024;
 /// How long saying goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// A connection that the broker closes within this, more than once in a row, looks like two clients
+/// with one id: each takes it from the other at its next try.
+const SHARED_ID_WITHIN: Duration = Duration::from_secs(300);
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -32,13 +35,17 @@ enum Failure {
     Tls(#[from] TlsError),
     #[error("the password can't be had from {from}: {reason}")]
     Password { from: String, reason: String },
-    #[error("no connection within {0:?}: check the address, or raise connectTimeout")]
+    #[error("it did not answer within {}: check the url, or raise connectTimeout", rounded(*.0))]
     ConnectTimeout(Duration),
-    #[error(transparent)]
-    Link(#[from] LinkError),
+    /// Before the broker had taken the connection.
+    #[error("there is no connection")]
+    Unconnected(LinkError),
+    /// After that.
+    #[error("the connection broke")]
+    Broken(LinkError),
     #[error("the credentials can't be read: {0}")]
     Credentials(tokio::task::JoinError),
-    #[error("the broker was silent for {0:?}")]
+    #[error("the broker was silent for {}: the link is down", rounded(*.0))]
     Silent(Duration),
     #[error("the broker takes QoS 0 only, and that can't promise delivery: use another broker")]
     NoQos1,
@@ -50,6 +57,18 @@ enum Failure {
     Downlink(#[from] DownlinkError),
     #[error(transparent)]
     Stalled(#[from] Stalled),
+}
+
+impl Failure {
+    /// In words.
+    fn describe(&self, peer: &Peer) -> String {
+        match self {
+            Self::Unconnected(error) => error.describe(peer, false),
+            Self::Broken(error) => error.describe(peer, true),
+            Self::ConnectTimeout(_) | Self::Silent(_) => format!("{peer}: {self}"),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// Keeps one connection to a broker.
@@ -76,6 +95,7 @@ struct Connection {
     lane: Lane,
     inbox: mpsc::Sender<Received>,
     answered: u64,
+    subscriptions: Subscriptions,
 }
 
 impl Connector {
@@ -90,7 +110,9 @@ impl Connector {
     /// Connects, again and again, until `stop` resolves.
     pub(super) async fn run(self, stop: impl Future<Output = ()> + Send) {
         let mut stop = pin!(stop);
+        let peer = Peer::new(&self.spec, &self.client_id);
         let mut failures = 0;
+        let mut closed = 0;
         for generation in 1.. {
             let began = Instant::now();
             let ended = self.once(generation, stop.as_mut()).await;
@@ -103,11 +125,19 @@ impl Connector {
             // A connection that was of use starts the count anew.
             // One that brings the same packet each time is none, whatever else it brings.
             let useful = (answered > 0 || began.elapsed() >= self.backoff.max)
-                && !matches!(error, Failure::Link(LinkError::TooLarge { .. }));
+                && !matches!(error, Failure::Broken(LinkError::TooLarge(_)));
             failures = if useful { 1 } else { failures + 1 };
             let delay = self.backoff.delay(failures, fastrand::f64());
-            self.status.failed(error.to_string());
-            tracing::warn!(uplink = self.name, %error, ?delay, "uplink is down");
+            let short = began.elapsed() < SHARED_ID_WITHIN;
+            let taken = short && matches!(error, Failure::Broken(LinkError::Closed));
+            closed = if taken { closed + 1 } else { 0 };
+            let mut error = error.describe(&peer);
+            if closed > 1 {
+                error = format!("{error}, {closed} times in a row: perhaps {}", peer.shared_id());
+            }
+            let retry_in = rounded(delay);
+            tracing::warn!(uplink = self.name, error, retry_in, "uplink is down");
+            self.status.failed(error);
             tokio::select! {
                 () = stop.as_mut() => return,
                 () = sleep(delay) => {}
@@ -139,7 +169,9 @@ impl Connector {
             packet_max: terms.packet_max,
             retain: terms.retain,
         };
+        let filters = self.targets.iter().map(|target| target.filter.as_str());
         let mut connection = Connection {
+            subscriptions: Subscriptions::new(filters, terms.subscription_ids),
             client: client.clone(),
             terms,
             acks: Acks::new(),
@@ -181,13 +213,15 @@ impl Connector {
         let connected = async {
             loop {
                 if let Event::Connected(terms) = events.poll().await? {
-                    return Ok::<_, Failure>(terms);
+                    return Ok::<_, LinkError>(terms);
                 }
             }
         };
         let limit = self.spec.connect_timeout;
-        let terms =
-            timeout(limit, connected).await.map_err(|_| Failure::ConnectTimeout(limit))??;
+        let terms = timeout(limit, connected)
+            .await
+            .map_err(|_| Failure::ConnectTimeout(limit))?
+            .map_err(Failure::Unconnected)?;
         if terms.qos1 { Ok((client, events, terms)) } else { Err(Failure::NoQos1) }
     }
 
@@ -209,12 +243,7 @@ impl Connector {
     /// Subscribes, opens the lane, and moves packets until something fails.
     async fn pump(&self, c: &mut Connection, events: &mut EventLoop) -> Result<(), Failure> {
         let quiet_max = events.quiet_max(self.spec.keep_alive);
-        if self.targets.is_empty() {
-            self.open_lane(c);
-        } else {
-            let filters: Vec<_> = self.targets.iter().map(|t| t.filter.clone()).collect();
-            c.client.subscribe(&filters)?;
-        }
+        self.subscribe(c)?;
         loop {
             match next(c, events, quiet_max).await {
                 Ok(event) => self.handle(c, event)?,
@@ -238,9 +267,13 @@ impl Connector {
                 }
             }
             Event::Answered { pkid, refusal } => c.answer(pkid, refusal),
-            Event::Subscribed(refusals) => {
-                self.report_refusals(&refusals);
-                self.open_lane(c);
+            Event::Asked(pkid) => c.subscriptions.written(pkid),
+            Event::Subscribed { .. } if c.subscriptions.done() => {}
+            Event::Subscribed { pkid, refusal } => {
+                if let Some(filter) = c.subscriptions.answered(pkid, refusal.is_none()) {
+                    self.report_refusal(filter, &refusal.unwrap_or_default());
+                }
+                self.subscribe(c)?;
             }
             Event::Received(message) => match c.inbox.try_send(message) {
                 Ok(()) => {}
@@ -254,22 +287,28 @@ impl Connector {
         Ok(())
     }
 
+    /// Asks for the next subscriptions; once all are answered, messages may go up.
+    fn subscribe(&self, c: &mut Connection) -> Result<(), Stalled> {
+        while let Some(ask) = c.subscriptions.next(c.lane.window) {
+            c.client.ask(ask)?;
+        }
+        if c.subscriptions.done() {
+            self.open_lane(c);
+        }
+        Ok(())
+    }
+
     fn open_lane(&self, c: &Connection) {
         self.lane.send_replace(Some(c.lane.clone()));
         self.status.connected(true);
-        tracing::info!(uplink = self.name, terms = ?c.terms, "uplink is up");
+        let (window, packet_max) = (c.lane.window, c.terms.packet_max);
+        tracing::info!(uplink = self.name, window, packet_max, "uplink is up");
     }
 
     /// A refused subscription must not hold up what goes up.
-    fn report_refusals(&self, refusals: &[Option<String>]) {
-        for (target, refusal) in self.targets.iter().zip(refusals) {
-            if let Some(reason) = refusal {
-                let filter = target.filter.as_str();
-                tracing::error!(uplink = self.name, filter, reason, "subscription was refused");
-                self.status
-                    .failed(format!("the broker refused the subscription {filter}: {reason}"));
-            }
-        }
+    fn report_refusal(&self, filter: &str, reason: &str) {
+        tracing::error!(uplink = self.name, filter, reason, "subscription was refused");
+        self.status.failed(format!("the broker refused the subscription {filter}: {reason}"));
     }
 }
 
@@ -305,7 +344,7 @@ async fn next(
         let room = c.acks.span() < c.lane.window;
         let patience = quiet_max + Duration::from_secs(c.unwritten as u64 / SLOWEST_LINK);
         tokio::select! {
-            event = &mut poll => return Ok(event?),
+            event = &mut poll => return event.map_err(Failure::Broken),
             Some(pending) = c.queue.recv(), if room => c.hand_over(pending)?,
             () = sleep_until(began + patience) => return Err(Failure::Silent(patience)),
         }

@@ -9,7 +9,9 @@ use tokio::sync::mpsc;
 
 use super::session::{Client, Received, Stalled};
 use super::status::UplinkStatus;
-use super::topic;
+use super::subscriptions::takers;
+use super::topic::{Names, destination};
+use crate::pubsub::cloudevent;
 
 /// Messages in one commit: what came while the one before was synced.
 const BATCH_MAX: usize = 64;
@@ -18,14 +20,22 @@ const BATCH_MAX: usize = 64;
 pub(super) type Commit =
     Arc<dyn Fn(Vec<Op>) -> BoxFuture<'static, Result<(), Error>> + Send + Sync>;
 
-/// One subscription and where its messages go.
+/// Names the uplink that brought a message. It is stored with the message, and is no part of the
+/// event that an app gets.
+pub(super) const CAME_BY: &str = "uplink";
+
+/// One downlink: what is subscribed to, and where it goes.
 #[derive(Clone)]
 pub(super) struct Target {
+    /// The uplink's name.
+    pub(super) uplink: String,
+    pub(super) node: String,
     /// The filter as it is subscribed to.
     pub(super) filter: String,
     pub(super) pubsub: String,
-    /// The local topic; `{topic}` is the remote one.
+    /// The template of the local topic.
     pub(super) to: String,
+    /// The same one for targets in the same store.
     pub(super) commit: Commit,
 }
 
@@ -49,38 +59,40 @@ pub(super) async fn work(
 ) -> Result<(), DownlinkError> {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while inbox.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        let placed: Vec<_> =
-            batch.drain(..).map(|message| (target(targets, &message), message)).collect();
-        for run in placed.chunk_by(|(a, _), (b, _)| a == b) {
-            let messages: Vec<&Received> = run.iter().map(|(_, message)| message).collect();
-            if let Some(target) = run[0].0.and_then(|index| targets.get(index)) {
-                commit(target, &messages).await?;
-                status.received(messages.len());
-            }
-            for pkid in messages.iter().filter_map(|message| message.pkid) {
-                client.acknowledge(pkid)?;
-            }
+        let placed: Vec<Placed<'_>> =
+            batch.iter().flat_map(|message| place(targets, message)).collect();
+        for run in placed.chunk_by(|(a, _), (b, _)| Arc::ptr_eq(&a.commit, &b.commit)) {
+            commit(run).await?;
+            status.received(run.len());
         }
+        for pkid in batch.iter().filter_map(|message| message.pkid) {
+            client.acknowledge(pkid)?;
+        }
+        batch.clear();
     }
     Ok(())
 }
 
-/// The first downlink that matches. A message that none matches is left over from a subscription
-/// that the configuration has lost.
-fn target(targets: &[Target], message: &Received) -> Option<usize> {
-    targets
-        .iter()
-        .position(|target| topic::matches(topic::matched_part(&target.filter), &message.topic))
+type Placed<'a> = (&'a Target, &'a Received);
+
+/// The message, once for each downlink that takes it. One that none takes is left over from a
+/// subscription that the configuration has lost.
+fn place<'a>(targets: &'a [Target], message: &'a Received) -> impl Iterator<Item = Placed<'a>> {
+    let filters = targets.iter().map(|target| target.filter.as_str());
+    let takers = takers(filters, &message.topic, &message.subscriptions);
+    takers.into_iter().map(move |index| (&targets[index], message))
 }
 
-async fn commit(target: &Target, messages: &[&Received]) -> Result<(), Error> {
-    let ops = messages.iter().map(|message| publish(target, message)).collect();
-    match (target.commit)(ops).await {
+/// Commits messages of one store.
+async fn commit(run: &[Placed<'_>]) -> Result<(), Error> {
+    let Some((first, _)) = run.first() else { return Ok(()) };
+    let ops = run.iter().map(|(target, message)| publish(target, message)).collect();
+    match (first.commit)(ops).await {
         // One of them, or all together, are too much for a record: that one alone is refused.
         Err(Error::TooLarge { .. }) => {}
         other => return other,
     }
-    for message in messages {
+    for (target, message) in run {
         match (target.commit)(vec![publish(target, message)]).await {
             // It would never fit, and the broker would send it for ever.
             Err(error @ Error::TooLarge { .. }) => {
@@ -93,14 +105,99 @@ async fn commit(target: &Target, messages: &[&Received]) -> Result<(), Error> {
 }
 
 fn publish(target: &Target, message: &Received) -> Op {
-    let name = topic::expand(&target.to, &[("topic", &message.topic)]);
+    let names = Names {
+        topic: &message.topic,
+        filter: &target.filter,
+        pubsub: &target.pubsub,
+        node: &target.node,
+    };
     Op::Publish {
-        topic: Topic::new(target.pubsub.as_str(), name),
+        topic: Topic::new(target.pubsub.as_str(), destination(&target.to, names)),
         message: NewMessage {
-            content_type: message.content_type.clone(),
+            content_type: content_type(message),
+            attributes: vec![(CAME_BY.to_owned(), target.uplink.clone())],
             ttl_ms: message.expires_in_s.map(|s| u64::from(s) * 1000),
             data: message.payload.clone(),
             ..NewMessage::default()
         },
+    }
+}
+
+/// What the payload is. One that is no UTF-8 is binary, unless it is said to be something else that
+/// isn't text.
+fn content_type(message: &Received) -> Option<String> {
+    let said = message.content_type.as_deref();
+    if std::str::from_utf8(&message.payload).is_ok() || said.is_some_and(cloudevent::may_be_binary)
+    {
+        return message.content_type.clone();
+    }
+    Some(cloudevent::BINARY.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::FutureExt;
+
+    use super::*;
+
+    fn target(filter: &str, to: &str) -> Target {
+        Target {
+            uplink: "up".into(),
+            node: "n1".into(),
+            filter: filter.into(),
+            pubsub: "pubsub".into(),
+            to: to.into(),
+            commit: Arc::new(|_| std::future::ready(Ok(())).boxed()),
+        }
+    }
+
+    fn received(topic: &str, payload: &[u8], content_type: Option<&str>) -> Received {
+        Received {
+            topic: topic.into(),
+            payload: payload.to_vec(),
+            content_type: content_type.map(str::to_owned),
+            expires_in_s: None,
+            subscriptions: Vec::new(),
+            pkid: None,
+        }
+    }
+
+    fn published(target: &Target, message: &Received) -> (Topic, NewMessage) {
+        match publish(target, message) {
+            Op::Publish { topic, message } => (topic, message),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_message_goes_once_to_each_downlink_that_matches() {
+        let targets = [target("a/#", "all"), target("b", "b"), target("a/+", "{rest}/{node}")];
+        let message = received("a/x", b"", None);
+        let topics: Vec<String> = place(&targets, &message)
+            .map(|(target, message)| published(target, message).0.name)
+            .collect();
+        assert_eq!(topics, ["all", "x/n1"]);
+    }
+
+    #[test]
+    fn a_message_keeps_which_uplink_brought_it() {
+        let (_, message) = published(&target("a", "a"), &received("a", b"", None));
+        assert_eq!(message.attributes, [("uplink".to_owned(), "up".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_no_text_is_binary_whatever_a_text_type_says() {
+        let typed = |payload: &[u8], said| {
+            published(&target("a", "a"), &received("a", payload, said)).1.content_type
+        };
+        let binary = Some("application/octet-stream");
+        for said in [None, Some("text/plain"), Some("application/json"), Some("a/b+xml"), binary] {
+            assert_eq!(typed(b"\xff\x00", said).as_deref(), binary, "{said:?}");
+        }
+        assert_eq!(typed(b"\xff", Some("image/png")).as_deref(), Some("image/png"));
+        let latin = "text/plain; charset=iso-8859-1";
+        assert_eq!(typed(b"\xfc", Some(latin)).as_deref(), Some(latin));
+        assert_eq!(typed(b"on", None), None);
+        assert_eq!(typed(b"{}", Some("application/json")).as_deref(), Some("application/json"));
     }
 }

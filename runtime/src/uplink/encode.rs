@@ -33,12 +33,13 @@ impl Encoder {
                     && topic::matches(&route.topic, &delivery.topic.name)
             })
             .ok_or_else(|| format!("no route of this uplink takes {}", delivery.topic))?;
-        let values = [
-            ("topic", delivery.topic.name.as_str()),
-            ("pubsub", delivery.topic.component.as_str()),
-            ("node", self.identity.node.0.as_str()),
-        ];
-        let to = topic::expand(&route.to, &values);
+        let names = topic::Names {
+            topic: &delivery.topic.name,
+            filter: &route.topic,
+            pubsub: &delivery.topic.component,
+            node: &self.identity.node.0,
+        };
+        let to = topic::destination(&route.to, names);
         topic::check_name(&to)
             .map_err(|why| format!("{} maps to a topic MQTT can't carry: {why}", delivery.topic))?;
         Ok(Outbound {
@@ -126,6 +127,7 @@ mod tests {
     fn the_first_route_that_matches_names_the_topic() {
         let routes = vec![
             route("alarms/#", "urgent/{node}/{topic}", Format::Raw),
+            route("sensors/#", "fleet/{rest}", Format::Raw),
             route("#", "{pubsub}/{topic}", Format::Raw),
         ];
         let encoder = encoder(routes);
@@ -133,6 +135,7 @@ mod tests {
             encoder.encode(&delivery("alarms/fire")).unwrap().topic,
             "urgent/n1/alarms/fire"
         );
+        assert_eq!(encoder.encode(&delivery("sensors/a/b")).unwrap().topic, "fleet/a/b");
         assert_eq!(encoder.encode(&delivery("a/b")).unwrap().topic, "pubsub/a/b");
     }
 

@@ -11,10 +11,13 @@ use rumqttc::v5::mqttbytes::v5 as packet5;
 use rumqttc::{NetworkOptions, TlsConfiguration, Transport, v5};
 use rustls::ClientConfig;
 
+use super::failure::{LinkError, with_reason, words};
+use super::subscriptions::Ask;
+
 /// Bytes of an MQTT packet: four bytes of remaining length and a header (MQTT 5, section 1.5.5).
 pub(super) const PACKET_MAX: usize = 268_435_455 + 5;
 /// Bytes of a packet that we take: a journal segment, which no message is larger than.
-const INCOMING_MAX: u32 = 8 << 20;
+pub(super) const INCOMING_MAX: u32 = 8 << 20;
 /// Messages from the broker that wait for their commit: our Receive Maximum.
 pub(super) const UNACKED_MAX: u16 = 256;
 /// Seconds that the broker keeps our subscriptions while we are away: for ever (MQTT 5, 3.1.2.11.2).
@@ -55,6 +58,8 @@ pub(super) struct Received {
     pub(super) payload: Vec<u8>,
     pub(super) content_type: Option<String>,
     pub(super) expires_in_s: Option<u32>,
+    /// The identifiers of the subscriptions that it comes by; none where they aren't known.
+    pub(super) subscriptions: Vec<usize>,
     /// `None` at QoS 0: nobody waits for an acknowledgement.
     pub(super) pkid: Option<u16>,
 }
@@ -66,6 +71,8 @@ pub(super) struct Terms {
     pub(super) packet_max: usize,
     pub(super) retain: bool,
     pub(super) qos1: bool,
+    /// Whether messages come with the identifiers of their subscriptions.
+    pub(super) subscription_ids: bool,
 }
 
 /// Something that happened on the connection.
@@ -79,8 +86,13 @@ pub(super) enum Event {
         pkid: u16,
         refusal: Option<String>,
     },
-    /// For each filter: `None`, or why it was refused.
-    Subscribed(Vec<Option<String>>),
+    /// A subscription was asked for or given up, under this identifier.
+    Asked(u16),
+    /// That was answered: with a reason when it was refused.
+    Subscribed {
+        pkid: u16,
+        refusal: Option<String>,
+    },
     Received(Received),
     /// We said goodbye.
     Left,
@@ -98,29 +110,6 @@ pub(super) enum Client {
 pub(super) enum EventLoop {
     V5(Box<v5::EventLoop>),
     V311(Box<rumqttc::EventLoop>),
-}
-
-/// Why the other side can't be talked to.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum LinkError {
-    #[error("the broker refused the connection: {code}{}", remedy(*.login))]
-    Refused { code: String, login: bool },
-    #[error(
-        "the broker sent a packet of {bytes} bytes, the limit is {INCOMING_MAX}: remove the message \
-         from the broker and let the broker refuse such (Mosquitto: max_packet_size), or subscribe \
-         to less in spec.downlinks"
-    )]
-    TooLarge { bytes: usize },
-    #[error("{0}")]
-    Other(String),
-}
-
-fn remedy(login: bool) -> &'static str {
-    if login {
-        ": correct username, password or client certificate, or allow them there"
-    } else {
-        ""
-    }
 }
 
 /// The client library has no room for a request or has stopped.
@@ -249,17 +238,32 @@ impl Client {
         }
     }
 
-    pub(super) fn subscribe(&self, filters: &[String]) -> Result<(), Stalled> {
-        match self {
-            Self::V5(client) => client
-                .try_subscribe_many(filters.iter().map(|filter| filter_5(filter)))
-                .map_err(|_| Stalled),
-            Self::V311(client) => client
-                .try_subscribe_many(filters.iter().map(|filter| {
-                    rumqttc::SubscribeFilter::new(filter.clone(), rumqttc::QoS::AtLeastOnce)
-                }))
-                .map_err(|_| Stalled),
-        }
+    pub(super) fn ask(&self, ask: Ask) -> Result<(), Stalled> {
+        let sent = match (self, ask) {
+            (Self::V5(client), Ask::Subscribe { filter, id }) => {
+                let filters = [filter_5(&filter)];
+                match id {
+                    None => client.try_subscribe_many(filters).is_ok(),
+                    Some(id) => {
+                        let properties = packet5::SubscribeProperties {
+                            id: Some(id as usize),
+                            user_properties: Vec::new(),
+                        };
+                        client.try_subscribe_many_with_properties(filters, properties).is_ok()
+                    }
+                }
+            }
+            (Self::V311(client), Ask::Subscribe { filter, .. }) => {
+                client.try_subscribe(filter, rumqttc::QoS::AtLeastOnce).is_ok()
+            }
+            (Self::V5(client), Ask::Unsubscribe { filter }) => {
+                client.try_unsubscribe(filter).is_ok()
+            }
+            (Self::V311(client), Ask::Unsubscribe { filter }) => {
+                client.try_unsubscribe(filter).is_ok()
+            }
+        };
+        if sent { Ok(()) } else { Err(Stalled) }
     }
 
     pub(super) fn acknowledge(&self, pkid: u16) -> Result<(), Stalled> {
@@ -298,8 +302,8 @@ impl EventLoop {
     /// The next event. Dropping the future may lose a packet: only give up together with the session.
     pub(super) async fn poll(&mut self) -> Result<Event, LinkError> {
         match self {
-            Self::V5(events) => events.poll().await.map(event_5).map_err(link_error_5),
-            Self::V311(events) => events.poll().await.map(event_311).map_err(link_error_311),
+            Self::V5(events) => Ok(event_5(events.poll().await?)),
+            Self::V311(events) => Ok(event_311(events.poll().await?)),
         }
     }
 
@@ -324,35 +328,6 @@ impl EventLoop {
     }
 }
 
-fn link_error_5(error: v5::ConnectionError) -> LinkError {
-    use packet5::ConnectReturnCode as Code;
-    use v5::{ConnectionError, StateError, mqttbytes::Error};
-    match error {
-        ConnectionError::ConnectionRefused(code) => LinkError::Refused {
-            code: format!("{code:?}"),
-            login: matches!(code, Code::BadUserNamePassword | Code::NotAuthorized),
-        },
-        ConnectionError::MqttState(StateError::Deserialization(
-            Error::PayloadSizeLimitExceeded { pkt_size: bytes, .. },
-        )) => LinkError::TooLarge { bytes },
-        other => LinkError::Other(other.to_string()),
-    }
-}
-
-fn link_error_311(error: rumqttc::ConnectionError) -> LinkError {
-    use rumqttc::{ConnectReturnCode as Code, ConnectionError, StateError, mqttbytes::Error};
-    match error {
-        ConnectionError::ConnectionRefused(code) => LinkError::Refused {
-            code: format!("{code:?}"),
-            login: matches!(code, Code::BadUserNamePassword | Code::NotAuthorized),
-        },
-        ConnectionError::MqttState(StateError::Deserialization(
-            Error::PayloadSizeLimitExceeded(bytes),
-        )) => LinkError::TooLarge { bytes },
-        other => LinkError::Other(other.to_string()),
-    }
-}
-
 fn event_5(event: v5::Event) -> Event {
     match event {
         v5::Event::Outgoing(outgoing) => outgoing_event(&outgoing),
@@ -361,9 +336,11 @@ fn event_5(event: v5::Event) -> Event {
             packet5::Packet::PubAck(ack) => {
                 Event::Answered { pkid: ack.pkid, refusal: refusal(&ack) }
             }
-            packet5::Packet::SubAck(ack) => {
-                Event::Subscribed(ack.return_codes.iter().map(refused_5).collect())
-            }
+            packet5::Packet::SubAck(ack) => Event::Subscribed {
+                pkid: ack.pkid,
+                refusal: ack.return_codes.iter().find_map(refused_5),
+            },
+            packet5::Packet::UnsubAck(ack) => Event::Subscribed { pkid: ack.pkid, refusal: None },
             packet5::Packet::Publish(publish) => Event::Received(received_5(publish)),
             _ => Event::Other,
         },
@@ -380,19 +357,23 @@ fn event_311(event: rumqttc::Event) -> Event {
                 packet_max: PACKET_MAX,
                 retain: true,
                 qos1: true,
+                subscription_ids: false,
             }),
             Packet::PubAck(ack) => Event::Answered { pkid: ack.pkid, refusal: None },
             Packet::SubAck(ack) => {
                 let refused = |code: &SubscribeReasonCode| {
                     (*code == SubscribeReasonCode::Failure).then(|| "refused".to_owned())
                 };
-                Event::Subscribed(ack.return_codes.iter().map(refused).collect())
+                let refusal = ack.return_codes.iter().find_map(refused);
+                Event::Subscribed { pkid: ack.pkid, refusal }
             }
+            Packet::UnsubAck(ack) => Event::Subscribed { pkid: ack.pkid, refusal: None },
             Packet::Publish(publish) => Event::Received(Received {
                 topic: publish.topic,
                 payload: publish.payload.to_vec(),
                 content_type: None,
                 expires_in_s: None,
+                subscriptions: Vec::new(),
                 pkid: (publish.qos != rumqttc::QoS::AtMostOnce).then_some(publish.pkid),
             }),
             _ => Event::Other,
@@ -403,6 +384,9 @@ fn event_311(event: rumqttc::Event) -> Event {
 fn outgoing_event(outgoing: &rumqttc::Outgoing) -> Event {
     match outgoing {
         rumqttc::Outgoing::Publish(pkid) => Event::Written(*pkid),
+        rumqttc::Outgoing::Subscribe(pkid) | rumqttc::Outgoing::Unsubscribe(pkid) => {
+            Event::Asked(*pkid)
+        }
         rumqttc::Outgoing::Disconnect => Event::Left,
         _ => Event::Other,
     }
@@ -417,6 +401,7 @@ fn terms(connack: &packet5::ConnAck) -> Terms {
             .map_or(PACKET_MAX, |bytes| usize::try_from(bytes).unwrap_or(PACKET_MAX)),
         retain: said.and_then(|said| said.retain_available) != Some(0),
         qos1: said.and_then(|said| said.max_qos) != Some(0),
+        subscription_ids: said.and_then(|said| said.subscription_identifiers_available) != Some(0),
     }
 }
 
@@ -426,16 +411,16 @@ fn refusal(ack: &packet5::PubAck) -> Option<String> {
         return None;
     }
     let text = ack.properties.as_ref().and_then(|properties| properties.reason_string.as_deref());
-    Some(match text {
-        Some(text) => format!("the broker refused it: {:?} ({text})", ack.reason),
-        None => format!("the broker refused it: {:?}", ack.reason),
-    })
+    Some(with_reason(
+        &format!("the broker refused it: {}", words(&format!("{:?}", ack.reason))),
+        text,
+    ))
 }
 
 fn refused_5(code: &packet5::SubscribeReasonCode) -> Option<String> {
     match code {
         packet5::SubscribeReasonCode::Success(_) => None,
-        refused => Some(format!("{refused:?}")),
+        refused => Some(words(&format!("{refused:?}"))),
     }
 }
 
@@ -446,6 +431,7 @@ fn received_5(publish: packet5::Publish) -> Received {
         payload: publish.payload.to_vec(),
         content_type: properties.content_type,
         expires_in_s: properties.message_expiry_interval,
+        subscriptions: properties.subscription_identifiers,
         pkid: (publish.qos != v5::mqttbytes::QoS::AtMostOnce).then_some(publish.pkid),
     }
 }
@@ -466,7 +452,7 @@ mod tests {
             user_properties: Vec::new(),
         });
         let text = refusal(&ack).unwrap_or_default();
-        assert!(text.contains("QuotaExceeded") && text.contains("come back tomorrow"), "{text}");
+        assert!(text.contains("quota exceeded") && text.contains("come back tomorrow"), "{text}");
     }
 
     #[test]
@@ -499,8 +485,23 @@ mod tests {
             code: packet5::ConnectReturnCode::Success,
             properties: None,
         };
-        let expected =
-            Terms { receive_max: u16::MAX, packet_max: PACKET_MAX, retain: true, qos1: true };
+        let expected = Terms {
+            receive_max: u16::MAX,
+            packet_max: PACKET_MAX,
+            retain: true,
+            qos1: true,
+            subscription_ids: true,
+        };
         assert_eq!(terms(&connack), expected);
+    }
+
+    #[test]
+    fn a_broker_without_subscription_identifiers_says_so() {
+        let mut answer = bytes::BytesMut::new();
+        // CONNACK: no session, success, 2 bytes of properties: 0x29, 0.
+        answer.extend_from_slice(&[0x20, 5, 0, 0, 2, 0x29, 0]);
+        let packet = packet5::Packet::read(&mut answer, None);
+        let Ok(packet5::Packet::ConnAck(connack)) = packet else { panic!("{packet:?}") };
+        assert!(!terms(&connack).subscription_ids);
     }
 }

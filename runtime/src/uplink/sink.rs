@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use async_trait::async_trait;
 use config::model::MqttVersion;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
-use store_forward::consumer::{Delivery, Outcome, Sink};
+use store_forward::consumer::{DeadLetter, Delivery, Outcome, Sink};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::downlink::CAME_BY;
 use super::encode::Encoder;
 use super::session::Outbound;
 use super::status::UplinkStatus;
@@ -42,17 +43,27 @@ pub(super) struct UplinkSink {
     /// The limit on packets that messages were last held under.
     held_under: AtomicUsize,
     encoder: Encoder,
+    /// The uplink's name.
+    name: String,
     status: Arc<UplinkStatus>,
 }
 
 impl UplinkSink {
     pub(super) fn new(
+        name: &str,
         lane: watch::Receiver<Option<Lane>>,
         encoder: Encoder,
         status: Arc<UplinkStatus>,
     ) -> Self {
         let (asked_for, held_under) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Self { lane, asked_for, held_under, encoder, status }
+        Self { lane, asked_for, held_under, encoder, name: name.into(), status }
+    }
+
+    /// Whether this uplink brought the message: sent up again, it would come down again, for ever.
+    /// A dead letter is news to whoever sent the message.
+    fn brought(&self, delivery: &Delivery) -> bool {
+        delivery.message.attribute(CAME_BY) == Some(self.name.as_str())
+            && DeadLetter::of(&delivery.message).is_none()
     }
 
     fn open_lane(&self) -> Option<Lane> {
@@ -84,6 +95,8 @@ impl UplinkSink {
 }
 
 enum Answer {
+    /// There is nothing to send.
+    Passed,
     Known(Outcome),
     Awaited(oneshot::Receiver<Outcome>),
 }
@@ -91,6 +104,7 @@ enum Answer {
 impl Answer {
     async fn outcome(self) -> Outcome {
         match self {
+            Self::Passed => Outcome::Ack,
             Self::Known(outcome) => outcome,
             Self::Awaited(answer) => answer.await.unwrap_or_else(|_| unreachable()),
         }
@@ -135,13 +149,18 @@ impl Sink for UplinkSink {
         self.status.handed_over(batch.len());
         let in_flight =
             InFlight { status: Arc::clone(&self.status), messages: batch.len(), acknowledged: 0 };
-        let answers: Vec<Answer> =
-            batch.iter().map(|delivery| self.hand_over(&lane, delivery)).collect();
+        let answer = |delivery: &Delivery| match self.brought(delivery) {
+            true => Answer::Passed,
+            false => self.hand_over(&lane, delivery),
+        };
+        let answers: Vec<Answer> = batch.iter().map(answer).collect();
+        let passed = answers.iter().filter(|answer| matches!(answer, Answer::Passed)).count();
         async move {
             // All of it moves in: its drop is what counts.
             let mut in_flight = in_flight;
             let outcomes = join_all(answers.into_iter().map(Answer::outcome)).await;
-            in_flight.acknowledged = outcomes.iter().filter(|o| **o == Outcome::Ack).count();
+            let acknowledged = outcomes.iter().filter(|o| **o == Outcome::Ack).count();
+            in_flight.acknowledged = acknowledged - passed;
             outcomes
         }
         .boxed()

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod broker;
+pub(super) mod broker;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -79,7 +79,7 @@ fn start(spec: MqttUplink, targets: Vec<Target>) -> Running {
     let task = tokio::spawn(connector.run(async move {
         let _ = stopped.await;
     }));
-    let sink = Arc::new(UplinkSink::new(lanes, encoder, Arc::clone(&status)));
+    let sink = Arc::new(UplinkSink::new("up", lanes, encoder, Arc::clone(&status)));
     Running { sink, status, stop, task }
 }
 
@@ -220,7 +220,7 @@ async fn a_refusal_by_the_broker_is_a_retry_with_its_reason_and_the_connection_s
     forbidden.topic.name = "forbidden".into();
     let outcome = Arc::clone(&uplink.sink).deliver(vec![forbidden]).await;
     let [Outcome::Retry(reason)] = outcome.as_slice() else { panic!("{outcome:?}") };
-    assert!(reason.contains("NotAuthorized"), "{reason}");
+    assert!(reason.contains("not authorized"), "{reason}");
     let outcome = Arc::clone(&uplink.sink).deliver(vec![delivery(2)]).await;
     assert_eq!(outcome, [Outcome::Ack]);
     uplink.stop().await;
@@ -231,6 +231,8 @@ async fn a_message_that_never_fits_is_acknowledged_and_does_not_hold_up_the_next
     let broker = Broker::start(None);
     let (committed, mut commits) = mpsc::unbounded_channel();
     let target = Target {
+        uplink: "up".into(),
+        node: "n1".into(),
         filter: "down/+".into(),
         pubsub: "pubsub".into(),
         to: "{topic}".into(),
@@ -305,6 +307,8 @@ async fn a_message_that_is_not_committed_is_sent_again_by_the_broker() {
     let attempts = Arc::new(AtomicUsize::new(0));
     let tried = Arc::clone(&attempts);
     let target = Target {
+        uplink: "up".into(),
+        node: "n1".into(),
         filter: "down/+".into(),
         pubsub: "pubsub".into(),
         to: "commands/{topic}".into(),

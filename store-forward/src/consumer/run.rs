@@ -110,6 +110,12 @@ impl Driver {
         self.dispatcher.hurry(self.now());
     }
 
+    /// Whether what is refused in this stream goes to another one.
+    fn has_dead_letter(&self, stream: StreamId) -> bool {
+        let dead_letter = self.consumer.spec().dead_letter.as_ref();
+        dead_letter.is_some_and(|topic| self.topics.get(&stream) != Some(topic))
+    }
+
     fn show_held(&self) {
         self.consumer.progress().seen().held = self.dispatcher.held_places();
     }
@@ -194,7 +200,7 @@ impl Driver {
     }
 
     fn settle(&mut self, stream: StreamId, mut outcomes: Vec<(Sequence, Outcome)>) {
-        if self.consumer.spec().dead_letter.is_some() {
+        if self.has_dead_letter(stream) {
             outcomes.iter_mut().for_each(|(_, outcome)| reject_held(outcome));
         }
         let now = self.now();
@@ -210,7 +216,7 @@ impl Driver {
     }
 }
 
-/// With a dead letter topic nothing has to be held.
+/// With a dead letter topic nothing has to be held, but in that topic itself.
 fn reject_held(outcome: &mut Outcome) {
     if let Outcome::Hold(reason) = outcome {
         *outcome = Outcome::Reject(std::mem::take(reason));

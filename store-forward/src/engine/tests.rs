@@ -252,6 +252,38 @@ fn dead_letters_keep_to_the_limits_of_their_topic() {
     assert_eq!((letters.messages, letters.losses.overflowed), (1, 1));
 }
 
+#[test]
+fn a_message_refused_in_the_dead_letter_topic_is_dropped_and_not_published_there_again() {
+    let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
+    let mut engine = engine(&disk, &clock);
+    let consumer = register(&mut engine, "a", Some(Topic::new("pubsub", "dead")));
+    let stream = one(&mut engine, vec![publish()]).unwrap().published[0].stream;
+    let reject =
+        |stream, sequence| vec![Op::Reject { consumer, stream, sequence, reason: "no".to_owned() }];
+    let letter = one(&mut engine, reject(stream, Sequence(1))).unwrap().published[0];
+    assert_ne!(letter.stream, stream);
+    assert!(one(&mut engine, reject(letter.stream, letter.sequence)).unwrap().published.is_empty());
+    let dead = &engine.index().streams[&letter.stream].row;
+    assert_eq!((dead.messages, dead.next, dead.losses.dropped), (0, Sequence(2), 1));
+}
+
+#[test]
+fn a_message_that_expires_in_the_dead_letter_topic_is_not_published_there_again() {
+    let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
+    let mut engine = engine(&disk, &clock);
+    register(&mut engine, "a", Some(Topic::new("pubsub", "dead")));
+    let topic = Topic::new("pubsub", "dead");
+    let message = NewMessage { ttl_ms: Some(1000), ..NewMessage::default() };
+    let stream =
+        one(&mut engine, vec![Op::Publish { topic, message }]).unwrap().published[0].stream;
+    clock.advance(Duration::from_secs(20));
+    while engine.due_in() == Some(Duration::ZERO) {
+        engine.maintain();
+    }
+    let dead = &engine.index().streams[&stream].row;
+    assert_eq!((dead.messages, dead.next, dead.losses.expired), (0, Sequence(2), 1));
+}
+
 /// From now on a topic keeps its two newest messages.
 fn keep_two(engine: &mut Engine) {
     let limits =

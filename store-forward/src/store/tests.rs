@@ -410,6 +410,21 @@ async fn with_a_dead_letter_topic_nothing_is_held() {
 }
 
 #[tokio::test]
+async fn a_consumer_that_reads_its_own_dead_letters_holds_those() {
+    let store = Bench::new().open();
+    store.commit(vec![publish("t", "large")]).await.unwrap();
+    let dead = Some(Topic::new("pubsub", "dead"));
+    let spec = ConsumerSpec { dead_letter: dead, ..consumer("c", "#") };
+    let seen = Script::new(2, hold_large).drive(&store, spec, policy()).await;
+    assert_eq!(seen, ["large", "large"]);
+    store.close().await;
+    let status = store.status().unwrap();
+    assert_eq!(status.consumers[0].deliveries.held, 1);
+    assert_eq!(status.streams[1].messages, 1);
+    assert_eq!(status.streams.iter().map(|stream| stream.lost.dropped).sum::<u64>(), 0);
+}
+
+#[tokio::test]
 async fn a_message_that_is_given_up_is_counted_as_the_loss_that_it_is() {
     let store = Bench::new().open();
     let consumer = store.register(consumer("c", "t")).await.unwrap().id();

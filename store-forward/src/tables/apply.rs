@@ -353,6 +353,8 @@ fn reject(
 ) -> Result<Option<(StreamId, Sequence)>, Error> {
     let row = writer.message(id, sequence)?;
     let target = index.consumers.get(&consumer).and_then(|spec| spec.dead_letter.clone());
+    // A message that is refused in the dead letter topic itself would come back for ever.
+    let target = target.filter(|topic| index.stream_of(topic) != Some(id));
     let letter = match (row, target) {
         (Some(row), Some(topic)) => {
             Some(dead_letter(index, writer, at, id, (sequence, row), &topic, reason)?)

@@ -177,6 +177,7 @@ impl Index {
         });
         let mut topics: Vec<Topic> =
             missing.filter_map(|id| self.consumers.get(id)?.dead_letter.clone()).collect();
+        topics.retain(|topic| *topic != stream.row.topic);
         topics.sort();
         topics.dedup();
         topics

@@ -249,6 +249,7 @@ impl Model {
     ) -> Option<(u32, u64)> {
         let kept = self.streams.get(&stream)?.kept.get(&sequence).cloned();
         let target = self.consumers.get(&consumer).and_then(|r| r.spec.dead_letter.clone());
+        let target = target.filter(|topic| *topic != self.streams[&stream].topic);
         let letter = match (kept, target) {
             (Some(kept), Some(topic)) => {
                 Some(self.dead_letter(at, (stream, sequence, &kept), &topic, reason))

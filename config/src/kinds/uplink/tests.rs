@@ -119,7 +119,7 @@ fn wildcards_stand_where_mqtt_lets_them() {
 }
 
 #[test]
-fn templates_know_three_names_and_no_wildcards() {
+fn templates_know_four_names_and_no_wildcards() {
     let route = |to: &str| format!("  routes: [{{topic: a, to: '{to}'}}]\n");
     with_spec(&route("{node}/{pubsub}/{topic}"));
     for to in ["{topik}", "{topic", "topic}", "{}", "up/#", "+/{topic}", "{{topic}}"] {
@@ -136,6 +136,87 @@ fn downlinks_know_the_node_and_shared_subscriptions() {
         let shown = error(&text("url: 'mqtt://host'", &downlink(from)));
         assert!(shown.starts_with("6: spec.downlinks[0].from: "), "{shown}");
     }
+}
+
+#[test]
+fn the_rest_needs_a_wildcard_to_be_the_rest_of() {
+    with_spec("  routes: [{topic: 'sensors/#', to: 'fleet/{rest}'}]\n");
+    with_spec("  routes: [{topic: 'sensors/+/speed', to: 'fleet/{rest}'}]\n");
+    with_spec("  downlinks: [{from: '$share/g/fleet/{node}/#', to: 'commands/{rest}'}]\n");
+    for (spec, place) in [
+        ("  routes: [{topic: sensors, to: 'fleet/{rest}'}]\n", "6: spec.routes[0].to: "),
+        ("  downlinks: [{from: '$share/g/a', to: '{rest}'}]\n", "6: spec.downlinks[0].to: "),
+    ] {
+        let shown = error(&text("url: 'mqtt://host'", spec));
+        assert!(shown.starts_with(place) && shown.contains("end with /#"), "{shown}");
+    }
+}
+
+/// An uplink that mirrors everything both ways.
+fn mirror(mqtt: &str, from: &str) -> String {
+    let mqtt = format!("url: 'mqtt://host'{mqtt}");
+    text(&mqtt, &format!("  routes: [{{topic: '#'}}]\n  downlinks: [{{from: '{from}'}}]\n"))
+}
+
+#[test]
+fn what_goes_up_must_not_come_down_again() {
+    resources(&mirror("", "#"));
+    let shown = error(&mirror(", version: 3.1.1", "#"));
+    assert!(shown.starts_with("6: spec.routes[0]: \"{topic}\" can make topics"), "{shown}");
+    assert!(shown.contains("come down again") && shown.contains("version: \"5\""), "{shown}");
+    let shown = error(&mirror("", "$share/all/#"));
+    assert!(shown.contains("without $share"), "{shown}");
+    let apart = "  routes: [{topic: '#', to: 'up/{node}/{topic}'}]\n  \
+                 downlinks: [{from: 'down/{node}/#', to: '{rest}'}]\n";
+    resources(&text("url: 'mqtt://host', version: 3.1.1", apart));
+}
+
+#[test]
+fn downlinks_that_overlap_are_warned_about() {
+    let with = |more: &str| {
+        let text = format!("  downlinks:\n    - {{from: 'a/#'}}\n    - {{from: 'b'}}\n{more}");
+        resources(&self::text("url: 'mqtt://host'", &text)).warnings
+    };
+    assert_eq!(with("    - {from: 'c/#'}\n"), Vec::<String>::new());
+    let warnings = with("    - {from: '$share/g/a/+', to: x}\n");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("a.yaml:9: spec.downlinks[2]: "), "{warnings:?}");
+    assert!(warnings[0].contains("stored for each of them"), "{warnings:?}");
+    assert!(with("    - {from: 'a/+'}\n")[0].contains("stored twice"));
+}
+
+#[test]
+fn an_uplink_has_a_thousand_routes_at_most() {
+    let routes = |count| format!("  routes: [{}]\n", "{topic: a}, ".repeat(count));
+    assert_eq!(with_spec(&routes(1000)).routes.len(), 1000);
+    let shown = error(&text("url: 'mqtt://host'", &routes(1001)));
+    assert!(shown.starts_with("6: spec.routes: has 1001 entries"), "{shown}");
+}
+
+/// Two uplinks, and a node of that id.
+fn two(node: &str, first: &str, second: &str) -> String {
+    let uplink = |name, mqtt| {
+        format!(
+            "apiVersion: pannier.dev/v1\nkind: Uplink\nmetadata: {{name: {name}}}\nspec:\n  \
+             mqtt: {{{mqtt}}}\n  routes: [{{topic: a}}]\n"
+        )
+    };
+    let node = format!("apiVersion: pannier.dev/v1\nkind: Node\nspec: {{{node}}}\n");
+    format!("{}---\n{}---\n{node}", uplink("one", first), uplink("two", second))
+}
+
+#[test]
+fn two_uplinks_do_not_share_a_client_id() {
+    let named = "url: 'mqtt://host', clientId: x";
+    let shown = error(&two("id: n", named, "url: 'mqtts://HOST', clientId: x"));
+    assert!(shown.contains("spec.mqtt.clientId: uplink \"one\" has the client id \"x\" too"));
+    assert!(shown.starts_with("8: ") && shown.ends_with("give each uplink its own clientId"));
+    let shown = error(&two("id: n", "url: 'mqtt://host'", "url: 'mqtt://host', clientId: n-one"));
+    assert!(shown.contains("\"n-one\" too"), "{shown}");
+    resources(&two("", "url: 'mqtt://host'", "url: 'mqtt://host', clientId: n-one"));
+    resources(&two("id: n", "url: 'mqtt://host'", "url: 'mqtt://host'"));
+    let apart = resources(&two("id: n", named, "url: 'mqtt://other', clientId: x"));
+    assert!(apart.warnings[0].contains("same broker"), "{:?}", apart.warnings);
 }
 
 #[test]

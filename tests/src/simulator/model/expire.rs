@@ -54,6 +54,7 @@ impl Model {
         let readers = self.readers(stream).into_iter().filter(lacks);
         let mut topics: Vec<Topic> =
             readers.filter_map(|id| self.consumers[&id].spec.dead_letter.clone()).collect();
+        topics.retain(|topic| *topic != self.streams[&stream].topic);
         topics.sort();
         topics.dedup();
         topics
