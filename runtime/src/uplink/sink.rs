@@ -79,7 +79,6 @@ impl UplinkSink {
         packet.retain &= lane.retain;
         let bytes = packet.packet_size(lane.version);
         if bytes > lane.packet_max {
-            self.held_under.store(lane.packet_max, Ordering::Release);
             return Answer::Known(Outcome::Hold(format!(
                 "it makes an MQTT packet of {bytes} bytes and the broker takes {}: send smaller \
                  messages, or raise the broker's maximum packet size",
@@ -155,12 +154,16 @@ impl Sink for UplinkSink {
         };
         let answers: Vec<Answer> = batch.iter().map(answer).collect();
         let passed = answers.iter().filter(|answer| matches!(answer, Answer::Passed)).count();
+        let packet_max = lane.packet_max;
         async move {
             // All of it moves in: its drop is what counts.
             let mut in_flight = in_flight;
             let outcomes = join_all(answers.into_iter().map(Answer::outcome)).await;
             let acknowledged = outcomes.iter().filter(|o| **o == Outcome::Ack).count();
             in_flight.acknowledged = acknowledged - passed;
+            if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Hold(_))) {
+                self.held_under.store(packet_max, Ordering::Release);
+            }
             outcomes
         }
         .boxed()

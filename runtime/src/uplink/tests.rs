@@ -209,6 +209,27 @@ async fn a_broker_that_takes_more_than_the_one_before_is_told_to_the_consumer() 
 }
 
 #[tokio::test]
+async fn a_message_that_the_broker_refuses_as_too_large_without_a_limit_is_held() {
+    let broker = Broker::start_with("message_size_limit 1000\n");
+    let uplink = start(broker::spec(broker.port, MqttVersion::V5), Vec::new());
+    uplink.sink.ready().await;
+    let mut large = delivery(2);
+    large.message.data = vec![b'x'; 3000];
+    let deliver = |delivery| Arc::clone(&uplink.sink).deliver(vec![delivery]);
+    let flight = [deliver(delivery(1)), deliver(large), deliver(delivery(3))];
+    let outcomes = futures_util::future::join_all(flight).await;
+    assert_eq!(outcomes[0], [Outcome::Ack]);
+    let [Outcome::Hold(reason)] = outcomes[1].as_slice() else { panic!("{outcomes:?}") };
+    assert!(reason.contains("too large"), "{reason}");
+    if outcomes[2] != [Outcome::Ack] {
+        uplink.sink.ready().await;
+        assert_eq!(deliver(delivery(3)).await, [Outcome::Ack]);
+    }
+    assert!(uplink.sink.roomier().now_or_never().is_none(), "the same broker takes no more");
+    uplink.stop().await;
+}
+
+#[tokio::test]
 async fn a_refusal_by_the_broker_is_a_retry_with_its_reason_and_the_connection_stands() {
     let rules = TempDir::new().unwrap();
     let file = rules.path().join("acl");
