@@ -1,22 +1,19 @@
 //! The app channel: how this program calls an app, and what it knows of the app's health.
 
+mod connections;
 pub mod health;
 pub mod start;
 
-use std::error::Error as StdError;
-use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
 use config::model::HealthCheck;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use self::connections::{CONNECT_TIMEOUT, Connections};
 use self::start::Subscriber;
 
 /// Bytes of an answer: beyond it the app is at fault, and a small device's memory at risk.
@@ -24,12 +21,6 @@ pub const MAX_ANSWER_BYTES: usize = 16 << 20;
 
 /// How long an app has for an answer unless it is configured otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How long a connection to the app may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a connection is kept for the next call.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where an app is, and how it is called.
 #[derive(Clone, Debug)]
@@ -72,9 +63,12 @@ pub enum ChannelOptionsError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The link failed: refused, reset, closed before the answer.
+    /// No connection can be made: the app has not seen the request.
     #[error("the app can't be reached: {0}")]
     Unreachable(String),
+    /// The connection ended between the request and the end of the answer.
+    #[error("the app closed the connection before it had answered: {0}")]
+    Broken(String),
     /// No answer in time.
     #[error("the app did not answer within {0:?}")]
     TimedOut(Duration),
@@ -100,7 +94,7 @@ pub struct Answer {
 /// What is known of an app.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AppState {
-    /// Its port accepted a connection, and no call has failed since.
+    /// Its port accepted a connection, and has refused none since.
     pub listening: bool,
     /// Its probe succeeds, or it has none.
     pub healthy: bool,
@@ -120,10 +114,12 @@ impl AppState {
 #[derive(Debug)]
 pub struct AppChannel {
     app_id: String,
-    authority: String,
+    /// Where it listens, as the `Host` header has it.
+    authority: HeaderValue,
+    address: String,
     token: Option<HeaderValue>,
     timeout: Duration,
-    client: Client<HttpConnector, Full<Bytes>>,
+    connections: Connections,
     state: watch::Sender<AppState>,
 }
 
@@ -134,10 +130,11 @@ impl AppChannel {
     /// When the address or the token can't be used.
     pub fn new(options: ChannelOptions) -> Result<Self, ChannelOptionsError> {
         let ChannelOptions { app_id, address, port, token, timeout, probed } = options;
-        let authority = authority(&address, port);
-        if authority.parse::<http::uri::Authority>().is_err() {
+        let target = authority(&address, port);
+        let host = HeaderValue::from_str(&target);
+        let (Ok(_), Ok(authority)) = (target.parse::<http::uri::Authority>(), host) else {
             return Err(ChannelOptionsError::Address { app_id, address });
-        }
+        };
         let token = match token.map(|token| HeaderValue::from_str(&token)).transpose() {
             Ok(mut token) => {
                 token.iter_mut().for_each(|token| token.set_sensitive(true));
@@ -147,13 +144,20 @@ impl AppChannel {
         };
         let state = AppState { healthy: !probed, ..AppState::default() };
         let state = watch::Sender::new(state);
-        Ok(Self { app_id, authority, token, timeout, client: client(), state })
+        let connections = Connections::new(target.clone());
+        Ok(Self { app_id, authority, address: target, token, timeout, connections, state })
     }
 
     /// The app's id.
     #[must_use]
     pub fn app_id(&self) -> &str {
         &self.app_id
+    }
+
+    /// Where the app listens: its address and port.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// What is known of the app now.
@@ -171,7 +175,8 @@ impl AppChannel {
     /// Sends a request with a JSON body, or another content type in `headers`.
     ///
     /// # Errors
-    /// When there is no answer. After an unreachable one the app counts as not listening.
+    /// When there is no answer. After [`CallError::Unreachable`] the app counts as not listening; a
+    /// connection that breaks says nothing about its port.
     pub async fn call(
         &self,
         method: Method,
@@ -206,10 +211,10 @@ impl AppChannel {
         headers: &[(HeaderName, HeaderValue)],
         body: Bytes,
     ) -> Result<Request<Full<Bytes>>, CallError> {
-        let uri = Uri::builder().scheme("http").authority(self.authority.as_str());
-        let uri = uri.path_and_query(path).build().map_err(protocol)?;
+        let uri = Uri::builder().path_and_query(path).build().map_err(protocol)?;
         let mut request =
             Request::builder().method(method).uri(uri).body(Full::new(body)).map_err(protocol)?;
+        request.headers_mut().insert(header::HOST, self.authority.clone());
         for (name, value) in headers {
             request.headers_mut().insert(name.clone(), value.clone());
         }
@@ -220,33 +225,26 @@ impl AppChannel {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, CallError> {
-        let answer = self.client.request(request).await.map_err(|error| {
-            if error.is_connect() || link_failed(&error) {
-                CallError::Unreachable(chain(&error))
-            } else {
-                CallError::Protocol(chain(&error))
-            }
-        })?;
+        let (answer, connection) = self.connections.send(request).await?;
         let (parts, body) = answer.into_parts();
         let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
                 CallError::TooLong
-            } else if link_failed(error.as_ref()) {
-                CallError::Unreachable(chain(error.as_ref()))
             } else {
-                CallError::Protocol(chain(error.as_ref()))
+                connections::failure(error.as_ref())
             }
         })?;
+        self.connections.keep(connection);
         Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes() })
     }
 
     /// Whether the app's port accepts a connection.
     async fn accepts(&self) -> bool {
-        let connect = TcpStream::connect(&self.authority);
+        let connect = TcpStream::connect(&self.address);
         matches!(tokio::time::timeout(CONNECT_TIMEOUT, connect).await, Ok(Ok(_)))
     }
 
-    /// The link failed: whatever comes back may be another version of the app.
+    /// The port is closed: whatever comes back may be another version of the app.
     fn lost(&self, error: &str) {
         self.change(|state| {
             state.listening = false;
@@ -301,46 +299,11 @@ pub async fn serve(
     subscriber.stop().await;
 }
 
-fn client() -> Client<HttpConnector, Full<Bytes>> {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .build(connector)
-}
-
 fn authority(address: &str, port: u16) -> String {
     match address.parse::<std::net::Ipv6Addr>() {
         Ok(address) => format!("[{address}]:{port}"),
         Err(_) => format!("{address}:{port}"),
     }
-}
-
-fn link_failed(error: &(dyn StdError + 'static)) -> bool {
-    std::iter::successors(Some(error), |&error| error.source()).any(|error| {
-        let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
-        let hyper = error.downcast_ref::<hyper::Error>();
-        hyper.is_some_and(|error| {
-            error.is_incomplete_message() || error.is_canceled() || error.is_closed()
-        }) || matches!(
-            io,
-            Some(
-                io::ErrorKind::ConnectionRefused
-                    | io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::BrokenPipe
-                    | io::ErrorKind::NotConnected
-                    | io::ErrorKind::UnexpectedEof
-            )
-        )
-    })
-}
-
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let errors = std::iter::successors(Some(error), |&error| error.source());
-    errors.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn protocol(error: impl std::fmt::Display) -> CallError {

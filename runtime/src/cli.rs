@@ -36,6 +36,13 @@ Examples:
   pannier forget 'app/shop/pubsub/sensors/#'
       the same for a subscription; quotes keep the shell from reading the name";
 
+const RETRY_EXAMPLES: &str = "\
+Examples:
+  pannier retry uplink/home
+      try again what the broker could not take, after its limit was raised
+  pannier retry 'app/shop/pubsub/sensors/#'
+      the same for a subscription, without waiting for the next attempt";
+
 const DAPRD_HELP: &str = "\
 Called by this name, pannier takes daprd's flags. Those that concern a control
 plane are taken and have no effect.";
@@ -65,6 +72,9 @@ pub enum Command {
     /// Forget a consumer that is not coming back, and delete what waits for it alone.
     #[command(after_help = FORGET_EXAMPLES)]
     Forget(ForgetArgs),
+    /// Have a consumer try again the messages that it holds or waits to repeat.
+    #[command(after_help = RETRY_EXAMPLES)]
+    Retry(RetryArgs),
 }
 
 /// Flags of `pannier run`.
@@ -239,6 +249,17 @@ pub struct ForgetArgs {
     pub data_dir: Option<PathBuf>,
 }
 
+/// Flags of `pannier retry`.
+#[derive(Args, Debug)]
+pub struct RetryArgs {
+    /// The consumer's name, as `pannier status` shows it.
+    pub consumer: String,
+    /// The data directory of the process to ask: the user's own, or else the system service's,
+    /// `/var/lib/pannier`.
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+}
+
 /// Reads the command line. Under the name `daprd` it is that of [`Command::Run`].
 ///
 /// # Errors
@@ -337,7 +358,7 @@ mod tests {
 
     #[test]
     fn each_command_shows_two_examples() {
-        for command in ["run", "check", "status", "forget"] {
+        for command in ["run", "check", "status", "forget", "retry"] {
             let help = said(&["pannier", command, "--help"]);
             let examples = help.split("Examples:").nth(1).unwrap_or_default();
             assert_eq!(examples.matches(&format!("pannier {command}")).count(), 2, "{help}");

@@ -185,7 +185,7 @@ impl Control {
     pub fn router(self) -> Router {
         Router::new()
             .route("/status", get(status))
-            .route("/consumers/{*name}", delete(forget))
+            .route("/consumers/{*name}", delete(forget).post(retry))
             .with_state(self)
     }
 }
@@ -245,6 +245,27 @@ pub async fn ask_to_forget(
     let name = utf8_percent_encode(consumer, NON_ALPHANUMERIC);
     let query = if force { format!("?{FORCE}") } else { String::new() };
     let answer = ask(data_dir, "DELETE", &format!("/consumers/{name}{query}")).await?;
+    serde_json::from_slice(&answer).map_err(|error| refused(data_dir, &error))
+}
+
+async fn retry(State(control): State<Control>, Segment(name): Segment<String>) -> Response {
+    match control.store.retry(&name) {
+        Ok(held) => Json(held).into_response(),
+        Err(error @ store_forward::Error::UnknownConsumer(_)) => {
+            (StatusCode::NOT_FOUND, error.to_string()).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// Has a consumer try again what it holds; returns how many messages that is.
+///
+/// # Errors
+///
+/// When there is no such consumer, or nobody answers.
+pub async fn ask_to_retry(data_dir: &Path, consumer: &str) -> Result<u64, AskError> {
+    let name = utf8_percent_encode(consumer, NON_ALPHANUMERIC);
+    let answer = ask(data_dir, "POST", &format!("/consumers/{name}")).await?;
     serde_json::from_slice(&answer).map_err(|error| refused(data_dir, &error))
 }
 

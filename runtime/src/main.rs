@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use runtime::cli::{self, CheckArgs, Command, ForgetArgs, RunArgs, StatusArgs};
+use runtime::cli::{self, CheckArgs, Command, ForgetArgs, RetryArgs, RunArgs, StatusArgs};
 use runtime::control::{self, ForgetAnswer};
 use runtime::ready::Ready;
 use runtime::settings::{self, Settings};
@@ -43,6 +43,7 @@ fn main() -> ExitCode {
             Command::Check(args) => check(args).await,
             Command::Status(args) => status(args).await,
             Command::Forget(args) => forget(args).await,
+            Command::Retry(args) => retry(args).await,
         }
     });
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -157,6 +158,17 @@ async fn forget(args: ForgetArgs) -> ExitCode {
                 "forgot {}: {deleted} messages deleted{alone}, {kept} stay for others\n",
                 text::escape(&consumer)
             ))
+        }
+        Err(error) => fail(&error.to_string(), 1),
+    }
+}
+
+async fn retry(args: RetryArgs) -> ExitCode {
+    let RetryArgs { consumer, data_dir } = args;
+    match control::ask_to_retry(&self::data_dir(data_dir), &consumer).await {
+        Ok(held) => {
+            let messages = text::count(held, "held message", "held messages");
+            print(&format!("{} tries {messages} again\n", text::escape(&consumer)))
         }
         Err(error) => fail(&error.to_string(), 1),
     }

@@ -12,6 +12,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use store_forward::consumer::Deliveries;
+use store_forward::store::ConsumerStatus;
+
 use crate::control::Control;
 use crate::serve::{Connections, Counts};
 
@@ -169,6 +172,7 @@ fn render_status(out: &mut String, status: &crate::control::Status) {
             ("dropped", lost.dropped),
             ("unclaimed", lost.unclaimed),
             ("damaged", lost.damaged),
+            ("too_large", lost.too_large),
         ] {
             let _ = writeln!(out, "pannier_stream_lost{{{labels},reason=\"{reason}\"}} {count}");
         }
@@ -179,10 +183,35 @@ fn render_status(out: &mut String, status: &crate::control::Status) {
         let _ =
             writeln!(out, "pannier_consumer_backlog{{consumer=\"{name}\"}} {}", consumer.backlog);
     }
+    render_deliveries(out, &store.consumers);
     head(out, "pannier_uplink_connected", "gauge", "1 while an uplink is connected.");
     for uplink in &status.uplinks {
         let (name, connected) = (escape(&uplink.name), u8::from(uplink.connected));
         let _ = writeln!(out, "pannier_uplink_connected{{uplink=\"{name}\"}} {connected}");
+    }
+}
+
+fn render_deliveries(out: &mut String, consumers: &[ConsumerStatus]) {
+    head(out, "pannier_consumer_held", "gauge", "Messages held until the remote can take them.");
+    for ConsumerStatus { name, held, .. } in consumers {
+        let _ = writeln!(out, "pannier_consumer_held{{consumer=\"{}\"}} {held}", escape(name));
+    }
+    head(out, "pannier_deliveries", "counter", "Deliveries to a consumer, by outcome.");
+    for ConsumerStatus { name, deliveries, .. } in consumers {
+        let name = escape(name);
+        let Deliveries { acknowledged, refused, rejected, held, unreachable } = deliveries;
+        for (outcome, count) in [
+            ("acknowledged", acknowledged),
+            ("refused", refused),
+            ("rejected", rejected),
+            ("held", held),
+            ("unreachable", unreachable),
+        ] {
+            let _ = writeln!(
+                out,
+                "pannier_deliveries{{consumer=\"{name}\",outcome=\"{outcome}\"}} {count}"
+            );
+        }
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod dead_letter;
 pub mod dispatch;
+mod progress;
+mod report;
 mod run;
 
 use async_trait::async_trait;
@@ -15,9 +17,11 @@ use crate::ids::{Sequence, StreamId};
 use crate::record::{Timestamp, Topic};
 
 pub(crate) use dead_letter::{mark as mark_dead_letter, origin as dead_letter_origin};
+pub(crate) use progress::{Board, Progress};
 
 pub use dead_letter::DeadLetter;
-pub use dispatch::Policy;
+pub use dispatch::{MAX_HELD, Policy};
+pub use progress::{Deliveries, LastRefusal};
 pub use run::run;
 
 /// A message as it is kept.
@@ -71,6 +75,9 @@ pub enum Outcome {
     Retry(String),
     /// The far side does not want it: to the dead letter topic, or counted as dropped.
     Reject(String),
+    /// The far side can't take this one while its limits stand: to the dead letter topic, or held
+    /// in its stream until the limits grow, while the others pass it.
+    Hold(String),
     /// The link failed: no attempt, and everything that is not acknowledged is sent again.
     Unreachable(String),
 }
@@ -89,5 +96,10 @@ pub trait Sink: Send + Sync + 'static {
     /// The far side's own bound on messages in flight (MQTT's Receive Maximum, say).
     fn window(&self) -> usize {
         usize::MAX
+    }
+
+    /// Resolves once the far side may take what it has held. May wait for ever.
+    async fn roomier(&self) {
+        std::future::pending().await
     }
 }

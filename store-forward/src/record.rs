@@ -174,6 +174,8 @@ pub enum Loss {
     /// Lost to damage. Not given yet: a lost record doesn't say which streams it was for, and the
     /// store takes a new epoch instead.
     Damaged,
+    /// The remote can't take a message of its size, and too many such messages were held already.
+    TooLarge,
 }
 
 /// One operation.
@@ -289,6 +291,17 @@ pub enum Op {
     },
     /// The store was opened: the time before doesn't count towards [`Retention::inactive_ms`].
     Resume,
+    /// A consumer gives up this message, which is counted as that loss.
+    GiveUp {
+        /// Who.
+        consumer: ConsumerId,
+        /// Of which stream.
+        stream: StreamId,
+        /// Which message.
+        sequence: Sequence,
+        /// As what it is counted.
+        loss: Loss,
+    },
 }
 
 /// `Vec<u8>` as one run of bytes: postcard would otherwise visit each byte.

@@ -1,5 +1,6 @@
 //! The async shell: callers on one side, the one writer thread on the other.
 
+mod losses;
 mod mailbox;
 mod status;
 mod writer;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::Clock;
-use crate::consumer::Message;
+use crate::consumer::{Board, Message, Progress};
 use crate::disk::Disk;
 use crate::engine::{Engine, Request};
 use crate::error::Error;
@@ -51,6 +52,7 @@ struct Inner {
     permits: Semaphore,
     reader: Reader,
     mailboxes: Arc<Mailboxes>,
+    progress: Board,
     identity: Identity,
     clock: Arc<dyn Clock>,
     /// Device time at this boot.
@@ -89,6 +91,7 @@ impl Store {
             permits: Semaphore::new(permits),
             reader: engine.reader(),
             mailboxes: Arc::new(Mailboxes::default()),
+            progress: Board::default(),
             identity,
             clock,
             base_ms: meta.base_ms,
@@ -163,7 +166,21 @@ impl Store {
             request: Request { ops: Vec::new(), durable: false },
             answer: Answer::Fill(id),
         })?;
-        Ok(Consumer { store: self.clone(), id, spec, mailbox })
+        let progress = self.inner.progress.open(id);
+        Ok(Consumer { store: self.clone(), id, spec, mailbox, progress })
+    }
+
+    /// Has a consumer try again what it holds, and what waits for its next attempt; returns how
+    /// many messages it holds. One that doesn't run holds none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownConsumer`]; or when the tables can't be read.
+    pub fn retry(&self, name: &str) -> Result<usize, Error> {
+        let known =
+            self.inner.reader.consumers()?.into_iter().find(|(_, row)| row.spec.name == name);
+        let (id, _) = known.ok_or_else(|| Error::UnknownConsumer(name.to_owned()))?;
+        Ok(self.inner.progress.get(id).map_or(0, |progress| progress.retry()))
     }
 
     /// The registered consumers.
@@ -292,6 +309,7 @@ pub struct Consumer {
     id: ConsumerId,
     spec: ConsumerSpec,
     mailbox: Arc<Mailbox>,
+    progress: Arc<Progress>,
 }
 
 impl Consumer {
@@ -310,6 +328,16 @@ impl Consumer {
     /// Resolves once there is something new for it.
     pub async fn news(&self) -> News {
         self.mailbox.take().await
+    }
+
+    /// What its deliveries come to.
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// The wall clock, in milliseconds since 1970.
+    pub(crate) fn wall_ms(&self) -> i64 {
+        self.store.inner.clock.read().wall_ms
     }
 
     /// How far it has come.

@@ -54,8 +54,15 @@ struct State {
     most_open: usize,
 }
 
-/// A status and a body; none: no answer, ever.
-type Scripted = Option<(u16, String)>;
+/// What an app does with an event.
+enum Scripted {
+    /// Answers with a status and a body.
+    Answer(u16, String),
+    /// Never answers.
+    Hang,
+    /// Closes the connection.
+    HangUp,
+}
 
 impl App {
     /// An app that tells these subscriptions.
@@ -86,12 +93,17 @@ impl App {
 
     /// The next one to that path that has no answer yet gets this one.
     pub fn will_answer(&self, path: &str, status: u16, body: &str) {
-        self.script(path, Some((status, body.to_owned())));
+        self.script(path, Scripted::Answer(status, body.to_owned()));
     }
 
     /// The next one to that path that has no answer yet never gets one.
     pub fn will_hang(&self, path: &str) {
-        self.script(path, None);
+        self.script(path, Scripted::Hang);
+    }
+
+    /// The next one to that path that has no answer yet closes the connection.
+    pub fn will_hang_up(&self, path: &str) {
+        self.script(path, Scripted::HangUp);
     }
 
     /// From now on `GET /healthz` is answered with that status.
@@ -158,7 +170,7 @@ impl Shared {
         state.most_open = state.most_open.max(state.open);
         drop(state);
         self.changed.notify_all();
-        scripted.unwrap_or(Some((200, accepted)))
+        scripted.unwrap_or(Scripted::Answer(200, accepted))
     }
 }
 
@@ -191,23 +203,26 @@ fn serve(connection: TcpStream, shared: &Shared) -> io::Result<()> {
         let mut words = line.split(' ');
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let answer = match (method, path) {
-            ("GET", "/dapr/subscribe") => Some((200, shared.subscriptions.to_string())),
+            ("GET", "/dapr/subscribe") => Scripted::Answer(200, shared.subscriptions.to_string()),
             ("GET", "/healthz") => {
                 let health = shared.lock().health;
-                Some((if health == 0 { 404 } else { health }, String::new()))
+                Scripted::Answer(if health == 0 { 404 } else { health }, String::new())
             }
             ("POST", _) => {
                 let event = serde_json::from_slice(&body).unwrap_or_default();
                 let answer = shared.take(Received { path: path.to_owned(), headers, event });
                 // The other side may send the next one as soon as it has this answer.
-                shared.lock().open -= usize::from(answer.is_some());
+                shared.lock().open -= usize::from(!matches!(answer, Scripted::Hang));
                 answer
             }
-            _ => Some((404, String::new())),
+            _ => Scripted::Answer(404, String::new()),
         };
-        let Some((status, answer)) = answer else {
+        let (status, answer) = match answer {
+            Scripted::Answer(status, answer) => (status, answer),
             // Until the other side, or the app's end, closes it.
-            return io::copy(&mut connection, &mut io::sink()).map(drop);
+            Scripted::Hang => return io::copy(&mut connection, &mut io::sink()).map(drop),
+            // The app's end has a handle of its own.
+            Scripted::HangUp => return connection.get_ref().shutdown(Shutdown::Both),
         };
         let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", answer.len());
         connection.get_mut().write_all((head + &answer).as_bytes())?;

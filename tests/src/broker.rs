@@ -76,6 +76,12 @@ impl Broker {
         port
     }
 
+    /// From the next start on it takes packets of so many bytes at most, or of any size.
+    pub fn limit_packets(&mut self, bytes: Option<u32>) {
+        let limit = bytes.map(|bytes| format!("max_packet_size {bytes}\n")).unwrap_or_default();
+        self.directory.write("mosquitto.conf", &(limit + &self.settings));
+    }
+
     /// The settings by which a listener speaks TLS.
     #[must_use]
     pub fn tls_settings(&self) -> String {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use serde_json::{Value, json};
+use tests::http::Client;
 use tests::{App, Device, until};
 
 fn one(topic: &str, more: &Value) -> Value {
@@ -174,4 +175,74 @@ fn an_unhealthy_app_gets_nothing_until_it_has_recovered() {
     assert_eq!(app.most_at_once(), 0, "nothing has come");
     app.set_health(200);
     assert_eq!(app.wait_for("/orders", 1)[0].event["data"], 1);
+}
+
+#[test]
+fn a_message_that_breaks_the_connection_is_tried_with_pauses_and_then_a_dead_letter() {
+    let bounded = json!({ "deadLetterTopic": "dead", "metadata": { "maxRetries": "1" } });
+    let app = App::start(json!([one("orders", &bounded), one("dead", &json!({}))]));
+    // The first connection is kept from before, and no attempt.
+    (0..3).for_each(|_| app.will_hang_up("/orders"));
+    let device = Device::new().with_app(&app).started();
+    device.wait_for_app();
+    device.publish("orders", &json!("poison"));
+    let letter = app.wait_for("/dead", 1).remove(0).event;
+    assert_eq!((&letter["data"], &letter["topic"]), (&json!("poison"), &json!("orders")));
+    let reason = letter["deadletterreason"].as_str().unwrap();
+    assert!(reason.contains("closed the connection"), "{letter}");
+    let orders = app.wait_for("/orders", 3);
+    let attempts: Vec<_> = orders.iter().map(|call| call.header("pannier-attempt")).collect();
+    assert_eq!(attempts, [Some("1"), Some("1"), Some("2")]);
+    device.publish("orders", &json!("next"));
+    assert_eq!(app.wait_for("/orders", 4)[3].event["data"], "next");
+    let log = device.log();
+    assert_eq!(log.matches("the app takes messages").count(), 1, "{log}");
+}
+
+#[test]
+fn why_a_message_does_not_get_through_is_told_in_the_log_the_status_and_the_metrics() {
+    let app = App::start(json!([one("orders", &json!({}))]));
+    app.will_answer("/orders", 500, "");
+    app.will_answer("/orders", 404, "");
+    let device = Device::new().with_app(&app).started();
+    device.wait_for_app();
+    device.publish("orders", &json!("never mind the payload"));
+    let name = "app/tester/pubsub/orders";
+    let consumer = until("the message is dropped", || {
+        let consumer = device.status_of("consumers", name);
+        Some(consumer).filter(|consumer| consumer["deliveries"]["rejected"] == 1)
+    });
+    let last = &consumer["last_refusal"];
+    assert_eq!((&last["topic"], &last["sequence"]), (&json!("pubsub/orders"), &json!(1)));
+    assert_eq!((&last["attempt"], &last["reason"]), (&json!(2), &json!("the app answered 404")));
+    assert!(last["at"].as_i64() > Some(0), "{last}");
+    let log = device.log();
+    for text in ["the app answered 500", "the app answered 404", name, "pubsub/orders"] {
+        assert!(log.contains(text), "{text} is missing in {log}");
+    }
+    assert!(!log.contains("payload"), "{log}");
+    let metrics = Client::new(device.metrics_port()).send("GET", "/metrics", &[], &[]);
+    let metrics = metrics.unwrap().text();
+    for outcome in ["refused", "rejected"] {
+        let line = format!("pannier_deliveries{{consumer=\"{name}\",outcome=\"{outcome}\"}} 1\n");
+        assert!(metrics.contains(&line), "{line} is missing in {metrics}");
+    }
+}
+
+#[test]
+fn an_app_that_is_waited_for_is_named_once() {
+    let app = App::start(json!([one("orders", &json!({}))]));
+    let port = app.port();
+    let device = Device::new().with_app(&app);
+    drop(app);
+    let device = device.started();
+    until("it is waited for", || {
+        Some(()).filter(|()| device.log().contains("waiting for the app"))
+    });
+    device.publish("orders", &json!(1));
+    let app = App::start_at(port, json!([one("orders", &json!({}))]));
+    assert_eq!(app.wait_for("/orders", 1)[0].event["data"], 1);
+    let log = device.log();
+    assert_eq!(log.matches("waiting for the app").count(), 1, "{log}");
+    assert!(log.contains(&format!("127.0.0.1:{port}")), "{log}");
 }

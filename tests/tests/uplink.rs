@@ -164,6 +164,47 @@ fn what_comes_down_reaches_an_app() {
     assert_eq!(text, r#"{"now":true}"#);
 }
 
+#[test]
+fn a_message_over_the_brokers_maximum_is_held_until_the_broker_takes_more() {
+    let mut broker = Broker::new();
+    broker.limit_packets(Some(2000));
+    broker.start();
+    let subscriber = Subscriber::start(broker.port(), "fleet/#");
+    let device = plain(&broker).started();
+    let large = "x".repeat(3000);
+    device.publish("sensors/speed", &json!(large));
+    publish(&device, 0..5);
+    let received = subscriber.wait_for("the small messages", |received| has(received, 4));
+    assert_eq!(arrived(&received), numbers(5));
+    let held = || device.status_of("consumers", "uplink/up");
+    until("what passed is written down", || Some(()).filter(|()| held()["backlog"] == 1));
+    let consumer = held();
+    assert_eq!(consumer["held"], 1, "{consumer}");
+    assert!(consumer["held_reason"].as_str().unwrap().contains("2000"), "{consumer}");
+    let stream = device.status_of("streams", "sensors/speed");
+    assert_eq!((&stream["messages"], &stream["lost"]["too_large"]), (&json!(1), &json!(0)));
+    let log = device.log();
+    assert_eq!(log.matches("message is held").count(), 1, "{log}");
+    assert!(!log.contains("xxx"), "{log}");
+
+    let data = device.data().display().to_string();
+    let retry = |name: &str| binary::run(&["retry", name, "--data-dir", &data]);
+    let told = retry("uplink/up");
+    assert_eq!((told.code, told.said.trim()), (Some(0), "uplink/up tries 1 held message again"));
+    let told = retry("uplink/down");
+    assert_eq!(told.code, Some(1));
+    assert!(told.said.contains("uplink/down"), "{}", told.said);
+
+    broker.stop();
+    broker.limit_packets(None);
+    broker.start();
+    let expected = json!(large).to_string().into_bytes();
+    let came = |received: &[Received]| received.iter().any(|one| one.payload == expected);
+    let _ = subscriber.wait_for("the large message", came);
+    until("nothing is held", || Some(()).filter(|()| held()["backlog"] == 0));
+    assert_eq!(held()["held"], 0);
+}
+
 /// A device whose uplink is up, with these routes and downlinks.
 fn carrying(broker: &Broker, app: &App, version: &str, carries: &str) -> Device {
     let resource = format!(

@@ -12,8 +12,9 @@ use store_forward::backoff::Backoff;
 use super::{AppChannel, CallError};
 use crate::pubsub::subscriptions::{self, Subscription};
 
-/// Between two looks at a port that is closed: daprd's.
-const PORT_INTERVAL: Duration = Duration::from_millis(100);
+/// Between two looks at a port that is closed: first as daprd's, then seldom enough for a battery.
+const PORT_BACKOFF: Backoff =
+    Backoff { initial: Duration::from_millis(100), max: Duration::from_secs(1), jitter: 0.0 };
 
 /// Between two tries to ask an app that answers with an error.
 const ASK_BACKOFF: Backoff =
@@ -72,8 +73,14 @@ async fn wait_for_port(channel: &AppChannel) {
     if channel.state().listening {
         return;
     }
+    let mut failures = 0;
     while !channel.accepts().await {
-        tokio::time::sleep(PORT_INTERVAL).await;
+        if failures == 0 {
+            let (app_id, address) = (channel.app_id(), channel.address());
+            tracing::info!(app_id, address, "waiting for the app to open its port");
+        }
+        failures += 1;
+        tokio::time::sleep(PORT_BACKOFF.delay(failures, 0.0)).await;
     }
     channel.set_listening();
 }

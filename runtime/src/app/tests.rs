@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use axum::Router;
 use axum::extract::{Request as AxumRequest, State};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
@@ -162,13 +162,94 @@ async fn a_call_carries_method_path_headers_token_and_body() {
 }
 
 #[tokio::test]
-async fn a_refused_or_closed_connection_is_unreachable_and_the_app_counts_as_gone() {
-    for port in [closed_port().await, hanging_up().await] {
-        let channel = channel(port);
-        channel.set_listening();
-        let error = channel.call(Method::GET, "/", &[], Bytes::new()).await.unwrap_err();
-        assert!(matches!(error, CallError::Unreachable(_)), "{error:?}");
-        assert!(!channel.state().listening);
+async fn an_app_whose_port_refuses_is_unreachable_and_counts_as_gone() {
+    let channel = channel(closed_port().await);
+    channel.set_listening();
+    let error = channel.call(Method::GET, "/", &[], Bytes::new()).await.unwrap_err();
+    assert!(matches!(error, CallError::Unreachable(_)), "{error:?}");
+    assert!(!channel.state().listening);
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_after_the_request_is_no_restart_of_the_app() {
+    let channel = channel(hanging_up().await);
+    channel.set_listening();
+    channel.set_started();
+    let error = channel.call(Method::GET, "/", &[], Bytes::new()).await.unwrap_err();
+    assert!(matches!(error, CallError::Broken(_)), "{error:?}");
+    assert!(channel.state().takes_messages());
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// A port that answers the requests of each of its connections by a script, and closes it at the
+/// first request beyond; and how many requests came by each.
+async fn scripted(script: &[&[&'static str]]) -> (u16, Arc<Mutex<Vec<usize>>>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let counted = requests.clone();
+    let script: Vec<Vec<&str>> = script.iter().map(|answers| answers.to_vec()).collect();
+    tokio::spawn(async move {
+        for (number, answers) in script.into_iter().enumerate() {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            counted.lock().unwrap().push(0);
+            let counted = counted.clone();
+            tokio::spawn(async move {
+                let mut answers = answers.into_iter();
+                while connection.read(&mut [0; 1024]).await.is_ok_and(|bytes| bytes > 0) {
+                    counted.lock().unwrap()[number] += 1;
+                    let Some(answer) = answers.next() else { return };
+                    connection.write_all(answer.as_bytes()).await.unwrap();
+                    if !answer.ends_with("ok") {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (port, requests)
+}
+
+async fn calls(port: u16, count: usize) -> Vec<Result<StatusCode, CallError>> {
+    let channel = channel(port);
+    let mut answers = Vec::new();
+    for _ in 0..count {
+        let answer = channel.call(Method::POST, "/", &[], Bytes::new()).await;
+        answers.push(answer.map(|answer| answer.status));
+    }
+    answers
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_from_call_to_call() {
+    let (port, requests) = scripted(&[&[OK, OK, OK]]).await;
+    assert!(calls(port, 3).await.iter().all(Result::is_ok));
+    assert_eq!(*requests.lock().unwrap(), [3]);
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_ends_without_an_answer_is_replaced_by_a_new_one_at_once() {
+    let (port, requests) = scripted(&[&[OK], &[OK]]).await;
+    assert!(calls(port, 2).await.iter().all(Result::is_ok));
+    assert_eq!(*requests.lock().unwrap(), [2, 1]);
+}
+
+#[tokio::test]
+async fn a_request_that_breaks_its_new_connection_too_is_sent_no_third_time() {
+    let (port, requests) = scripted(&[&[OK], &[], &[OK]]).await;
+    let answers = calls(port, 2).await;
+    assert!(matches!(answers[1], Err(CallError::Broken(_))), "{answers:?}");
+    assert_eq!(*requests.lock().unwrap(), [2, 1]);
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_ends_within_an_answer_is_not_replaced() {
+    for part in ["HTTP/1.1 20", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no"] {
+        let (port, requests) = scripted(&[&[OK, part], &[OK]]).await;
+        let answers = calls(port, 2).await;
+        assert!(matches!(answers[1], Err(CallError::Broken(_))), "{answers:?}");
+        assert_eq!(*requests.lock().unwrap(), [2]);
     }
 }
 
@@ -229,6 +310,17 @@ async fn an_app_that_answers_with_errors_is_asked_again() {
     app.will_answer(200, ONE);
     let (mut answered, _end) = serve_in_background(Arc::new(app.channel()), None);
     assert_eq!(answered.recv().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_app_that_breaks_the_connection_when_asked_is_asked_again_after_a_pause() {
+    let subscriptions = "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nok";
+    // The first connection is the look at the port.
+    let (port, requests) = scripted(&[&[], &[], &[subscriptions]]).await;
+    let channel = Arc::new(channel(port));
+    let (mut answered, _end) = serve_in_background(channel.clone(), None);
+    assert_eq!(answered.recv().await.unwrap(), Vec::new());
+    assert_eq!(*requests.lock().unwrap(), [0, 1, 1], "the port is not looked at anew");
 }
 
 #[tokio::test]

@@ -88,6 +88,7 @@ mod tests {
             Outcome::Ack => "ack",
             Outcome::Retry(_) => "retry",
             Outcome::Reject(_) => "reject",
+            Outcome::Hold(_) => "hold",
             Outcome::Unreachable(_) => "unreachable",
         }
     }

@@ -29,6 +29,8 @@ const SPEC_VERSION: &str = "1.0";
 const DEFAULT_TYPE: &str = "com.dapr.event.sent";
 const DEFAULT_SOURCE: &str = "Dapr";
 const DEFAULT_DATA_CONTENT_TYPE: &str = "text/plain";
+/// An extension attribute of dead letters (CloudEvents 1.0, section 3.3).
+const DEAD_LETTER_REASON: &str = "deadletterreason";
 /// The media type of bytes of which nothing else is known.
 pub const BINARY: &str = "application/octet-stream";
 
@@ -140,7 +142,7 @@ impl Event {
     pub fn of(topic: &Topic, message: &Message, origin: Origin<'_>, now_ms: i64) -> Self {
         let Birth { id, topic, wall_ms } = &Birth::of(topic, message, origin);
         if message.attribute(RAW).is_some() {
-            return Self::of_raw_publish(topic, message, *id);
+            return Self::of_raw_publish(topic, message, *id).with_reason(message);
         }
         let mut event = if is_type(message.content_type.as_deref(), CONTENT_TYPE) {
             Self::parse(&message.data).unwrap_or_else(|| Self::new(message))
@@ -157,7 +159,7 @@ impl Event {
             let at = now_ms.saturating_add(left) / 1000 * 1000;
             event.default("expiration", || rfc3339(at));
         }
-        event
+        event.with_reason(message)
     }
 
     /// What a subscription with `rawPayload` gets: the bytes that a broker would carry, as binary
@@ -165,10 +167,12 @@ impl Event {
     #[must_use]
     pub fn raw(topic: &Topic, message: &Message, origin: Origin<'_>, now_ms: i64) -> Self {
         let Birth { id, topic: first, .. } = &Birth::of(topic, message, origin);
-        if message.attribute(RAW).is_some() {
-            return Self::wrap(first, &message.data, *id);
-        }
-        Self::wrap(first, &Self::of(topic, message, origin, now_ms).to_json(), *id)
+        let event = if message.attribute(RAW).is_some() {
+            Self::wrap(first, &message.data, *id)
+        } else {
+            Self::wrap(first, &Self::of(topic, message, origin, now_ms).to_json(), *id)
+        };
+        event.with_reason(message)
     }
 
     /// The attribute's or the data's JSON text.
@@ -252,6 +256,14 @@ impl Event {
             self.set("traceparent", parent);
             self.set("tracestate", message.attribute("tracestate").unwrap_or_default());
         }
+    }
+
+    /// A dead letter says why it is one.
+    fn with_reason(mut self, message: &Message) -> Self {
+        if let Some(letter) = DeadLetter::of(message) {
+            self.set(DEAD_LETTER_REASON, letter.reason);
+        }
+        self
     }
 
     fn set(&mut self, name: &str, value: &str) {

@@ -37,6 +37,12 @@ impl<T> Acks<T> {
         self.written.back().and_then(|(_, message)| message.as_ref())
     }
 
+    /// Takes the largest of the messages that are written and not acknowledged.
+    pub(super) fn take_largest(&mut self, size: impl Fn(&T) -> usize) -> Option<T> {
+        let open = self.written.iter_mut().filter(|(_, open)| open.is_some());
+        open.max_by_key(|(_, open)| open.as_ref().map(&size))?.1.take()
+    }
+
     /// The packet with this identifier was acknowledged. `None` when there is none: a broker's slip.
     pub(super) fn acknowledged(&mut self, pkid: u16) -> Option<T> {
         let slot = self.written.iter_mut().find(|(id, open)| *id == pkid && open.is_some())?;
@@ -109,6 +115,20 @@ mod tests {
                 prop_assert!(acks.span() <= usize::from(IDS));
             }
         }
+    }
+
+    #[test]
+    fn the_largest_message_is_one_that_is_written_and_not_acknowledged() {
+        let mut acks = Acks::new();
+        for (pkid, size) in [(1, 30), (2, 10), (3, 20)] {
+            acks.queue(size);
+            acks.written(pkid);
+        }
+        acks.queue(40);
+        assert_eq!(acks.acknowledged(1), Some(30));
+        assert_eq!(acks.take_largest(|size| *size), Some(20));
+        assert_eq!(acks.take_largest(|size| *size), Some(10));
+        assert_eq!(acks.take_largest(|size| *size), None);
     }
 
     #[test]

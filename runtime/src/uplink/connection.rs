@@ -243,9 +243,14 @@ impl Connector {
                 Ok(event) => self.handle(c, event)?,
                 Err(error) => {
                     for event in events.drain() {
-                        if let Event::Answered { pkid, refusal } = event {
-                            c.answer(pkid, refusal);
+                        match event {
+                            Event::Written(pkid) => drop(c.acks.written(pkid)),
+                            Event::Answered { pkid, refusal } => c.answer(pkid, refusal),
+                            _ => {}
                         }
+                    }
+                    if matches!(error, Failure::Broken(LinkError::PublishTooLarge)) {
+                        c.hold_largest();
                     }
                     return Err(error);
                 }
@@ -315,6 +320,17 @@ impl Connection {
         self.answered += 1;
         // Nobody listens when the consumer has gone; the message is then delivered again.
         let _ = done.send(refusal.map_or(Outcome::Ack, Outcome::Retry));
+    }
+
+    /// The broker refused one of the open messages as too large, without its limit. Which one can't
+    /// be told; if any is too large, the largest is.
+    fn hold_largest(&mut self) {
+        let Some((done, bytes)) = self.acks.take_largest(|(_, bytes)| *bytes) else { return };
+        self.answered += 1;
+        let _ = done.send(Outcome::Hold(format!(
+            "the broker refused its MQTT packet of {bytes} bytes as too large: send smaller \
+             messages, or raise the broker's limit (Mosquitto: message_size_limit)"
+        )));
     }
 
     fn hand_over(&mut self, pending: Pending) -> Result<(), Stalled> {

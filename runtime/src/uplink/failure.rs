@@ -14,6 +14,9 @@ use time::OffsetDateTime;
 
 use super::session::INCOMING_MAX;
 
+/// The reason code of a packet that is too large (MQTT 5, section 2.4).
+const PACKET_TOO_LARGE: u8 = 0x95;
+
 /// What an error says of the other side, and of how we come to it.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
@@ -78,6 +81,8 @@ pub(super) enum LinkError {
     Ended(String),
     /// A packet of this size.
     TooLarge(usize),
+    /// The broker refused a publish as too large, in an answer that rumqttc can't read.
+    PublishTooLarge,
     /// A ping was not answered.
     NoPong,
     /// What came is no MQTT, or not where it came.
@@ -121,6 +126,7 @@ impl LinkError {
                  message from the broker and let the broker refuse such (Mosquitto: \
                  max_packet_size), or subscribe to less in spec.downlinks"
             ),
+            Self::PublishTooLarge => format!("{peer} refused a message as too large"),
             Self::NoPong => format!("{peer} has not answered a ping: the link is down"),
             Self::NotMqtt(problem) if up => format!("{peer} breaks the MQTT protocol: {problem}"),
             Self::NotMqtt(_) => format!(
@@ -173,6 +179,10 @@ impl From<v5::ConnectionError> for LinkError {
             ConnectionError::MqttState(StateError::Deserialization(
                 Error::PayloadSizeLimitExceeded { pkt_size, .. },
             )) => Self::TooLarge(pkt_size),
+            // Mosquitto's answer to a message beyond its message_size_limit.
+            ConnectionError::MqttState(StateError::Deserialization(
+                Error::InvalidConnectReturnCode(PACKET_TOO_LARGE),
+            )) => Self::PublishTooLarge,
             ConnectionError::MqttState(StateError::ConnectionAborted) => Self::Closed,
             ConnectionError::MqttState(StateError::AwaitPingResp) => Self::NoPong,
             ConnectionError::MqttState(StateError::ServerDisconnect {

@@ -1,7 +1,7 @@
 //! The consumer's view of the connection.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use config::model::MqttVersion;
@@ -40,6 +40,8 @@ pub(super) struct UplinkSink {
     /// The connection that the consumer last asked for. Nothing goes out by a newer one before it
     /// asks again: by then it knows what the older one lost, so that order holds.
     asked_for: AtomicU64,
+    /// The limit on packets that messages were last held under.
+    held_under: AtomicUsize,
     encoder: Encoder,
     /// The uplink's name.
     name: String,
@@ -53,7 +55,8 @@ impl UplinkSink {
         encoder: Encoder,
         status: Arc<UplinkStatus>,
     ) -> Self {
-        Self { lane, asked_for: AtomicU64::new(0), encoder, name: name.into(), status }
+        let (asked_for, held_under) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Self { lane, asked_for, held_under, encoder, name: name.into(), status }
     }
 
     /// Whether this uplink brought the message: sent up again, it would come down again, for ever.
@@ -76,7 +79,7 @@ impl UplinkSink {
         packet.retain &= lane.retain;
         let bytes = packet.packet_size(lane.version);
         if bytes > lane.packet_max {
-            return Answer::Known(Outcome::Reject(format!(
+            return Answer::Known(Outcome::Hold(format!(
                 "it makes an MQTT packet of {bytes} bytes and the broker takes {}: send smaller \
                  messages, or raise the broker's maximum packet size",
                 lane.packet_max
@@ -151,12 +154,16 @@ impl Sink for UplinkSink {
         };
         let answers: Vec<Answer> = batch.iter().map(answer).collect();
         let passed = answers.iter().filter(|answer| matches!(answer, Answer::Passed)).count();
+        let packet_max = lane.packet_max;
         async move {
             // All of it moves in: its drop is what counts.
             let mut in_flight = in_flight;
             let outcomes = join_all(answers.into_iter().map(Answer::outcome)).await;
             let acknowledged = outcomes.iter().filter(|o| **o == Outcome::Ack).count();
             in_flight.acknowledged = acknowledged - passed;
+            if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Hold(_))) {
+                self.held_under.store(packet_max, Ordering::Release);
+            }
             outcomes
         }
         .boxed()
@@ -164,5 +171,17 @@ impl Sink for UplinkSink {
 
     fn window(&self) -> usize {
         self.lane.borrow().as_ref().map_or(usize::MAX, |lane| lane.window)
+    }
+
+    async fn roomier(&self) {
+        let mut lane = self.lane.clone();
+        let roomier = |lane: &Option<Lane>| {
+            let held_under = self.held_under.load(Ordering::Acquire);
+            lane.as_ref().is_some_and(|lane| lane.packet_max > held_under)
+        };
+        if lane.wait_for(roomier).await.is_err() {
+            // The uplink has stopped.
+            std::future::pending().await
+        }
     }
 }

@@ -172,18 +172,60 @@ async fn order_holds_with_mqtt_311_when_the_broker_is_killed_within_a_window() {
 }
 
 #[tokio::test]
-async fn a_message_over_the_brokers_maximum_is_rejected_and_the_next_one_goes_out() {
+async fn a_message_over_the_brokers_maximum_is_held_and_the_next_one_goes_out() {
     let broker = Broker::start_with("max_packet_size 2000\n");
     let uplink = start(broker::spec(broker.port, MqttVersion::V5), Vec::new());
     uplink.sink.ready().await;
     let mut large = delivery(1);
     large.message.data = vec![b'x'; 3000];
     let outcome = Arc::clone(&uplink.sink).deliver(vec![large]).await;
-    let [Outcome::Reject(reason)] = outcome.as_slice() else { panic!("{outcome:?}") };
+    let [Outcome::Hold(reason)] = outcome.as_slice() else { panic!("{outcome:?}") };
     assert!(reason.contains("2000") && reason.contains("bytes"), "{reason}");
     let outcome = Arc::clone(&uplink.sink).deliver(vec![delivery(2)]).await;
     assert_eq!(outcome, [Outcome::Ack]);
     assert_eq!(uplink.status.snapshot().acknowledged, 1);
+    uplink.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_takes_more_than_the_one_before_is_told_to_the_consumer() {
+    let broker = Broker::start_with("max_packet_size 2000\n");
+    let gate = Gate::open(broker.port).await;
+    let uplink = start(broker::spec(gate.port, MqttVersion::V5), Vec::new());
+    uplink.sink.ready().await;
+    let mut large = delivery(1);
+    large.message.data = vec![b'x'; 3000];
+    let outcome = Arc::clone(&uplink.sink).deliver(vec![large.clone()]).await;
+    assert!(matches!(outcome.as_slice(), [Outcome::Hold(_)]), "{outcome:?}");
+    assert!(uplink.sink.roomier().now_or_never().is_none());
+    gate.shut();
+    broker.kill();
+    let _broker = Broker::start(Some(gate.behind));
+    gate.reopen();
+    uplink.sink.roomier().await;
+    uplink.sink.ready().await;
+    assert_eq!(Arc::clone(&uplink.sink).deliver(vec![large]).await, [Outcome::Ack]);
+    uplink.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_the_broker_refuses_as_too_large_without_a_limit_is_held() {
+    let broker = Broker::start_with("message_size_limit 1000\n");
+    let uplink = start(broker::spec(broker.port, MqttVersion::V5), Vec::new());
+    uplink.sink.ready().await;
+    let mut large = delivery(2);
+    large.message.data = vec![b'x'; 3000];
+    let deliver = |delivery| Arc::clone(&uplink.sink).deliver(vec![delivery]);
+    let flight = [deliver(delivery(1)), deliver(large), deliver(delivery(3))];
+    let outcomes = futures_util::future::join_all(flight).await;
+    assert_eq!(outcomes[0], [Outcome::Ack]);
+    let [Outcome::Hold(reason)] = outcomes[1].as_slice() else { panic!("{outcomes:?}") };
+    assert!(reason.contains("too large"), "{reason}");
+    if outcomes[2] != [Outcome::Ack] {
+        uplink.sink.ready().await;
+        assert_eq!(deliver(delivery(3)).await, [Outcome::Ack]);
+    }
+    assert!(uplink.sink.roomier().now_or_never().is_none(), "the same broker takes no more");
     uplink.stop().await;
 }
 

@@ -1,12 +1,12 @@
 //! What is sent when: order, windows, retries, and what a broken link means. No clock, no input.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::{Message, Outcome};
 use crate::backoff::Backoff;
 use crate::ids::{ConsumerId, Sequence, StreamId};
-use crate::record::Op;
+use crate::record::{Loss, Op};
 use crate::tables::Cursor;
 
 #[cfg(test)]
@@ -14,6 +14,9 @@ mod tests;
 
 /// Messages of one stream that are read ahead of being sent.
 const READ_AHEAD: usize = 256;
+
+/// Messages of one consumer that are held at most; then the oldest is lost.
+pub const MAX_HELD: usize = 1000;
 
 /// How a consumer delivers.
 #[derive(Clone, Debug)]
@@ -43,6 +46,47 @@ pub struct Batch {
     pub messages: Vec<(u32, Message)>,
 }
 
+/// What the outcomes of a batch came to.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// What is to be written down.
+    pub ops: Vec<Op>,
+    /// How many messages were acknowledged.
+    pub acknowledged: u64,
+    /// The others.
+    pub refusals: Vec<Refusal>,
+}
+
+/// A delivery that was not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The stream.
+    pub stream: StreamId,
+    /// Which message.
+    pub sequence: Sequence,
+    /// How often it was tried, this time included.
+    pub attempt: u32,
+    /// What becomes of the message.
+    pub fate: Fate,
+    /// Why.
+    pub reason: String,
+}
+
+/// What becomes of a message that was not acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is tried again.
+    Retried,
+    /// It goes to the dead letter topic, or is dropped.
+    Rejected,
+    /// It is held until the far side's limits grow.
+    Held,
+    /// It is lost: more than [`MAX_HELD`] were held.
+    Lost,
+    /// The link failed: it is sent again.
+    Unreachable,
+}
+
 /// The state of one consumer's deliveries.
 #[derive(Debug)]
 pub struct Dispatcher {
@@ -68,6 +112,11 @@ struct Lane {
     batches: usize,
     /// Refused for now, and due again at that time.
     refused: BTreeMap<Sequence, (Duration, Message)>,
+    /// Passed by the others until the far side's limits grow, with the boot and the time since it
+    /// that each was published at. Their payloads are in the store.
+    held: BTreeMap<Sequence, (u32, u64)>,
+    /// No longer held, and to be read anew.
+    again: BTreeSet<Sequence>,
     /// When what was read is over its time.
     expiries: BTreeMap<Sequence, Duration>,
 }
@@ -83,6 +132,8 @@ impl Lane {
             flying: BTreeMap::new(),
             batches: 0,
             refused: BTreeMap::new(),
+            held: BTreeMap::new(),
+            again: BTreeSet::new(),
             expiries: BTreeMap::new(),
         }
     }
@@ -121,6 +172,8 @@ impl Dispatcher {
         lane.cursor = cursor;
         lane.queue.clear();
         lane.refused.clear();
+        lane.held.clear();
+        lane.again.clear();
         lane.expiries.clear();
         lane.waits_since = None;
         lane.more = true;
@@ -137,24 +190,30 @@ impl Dispatcher {
     #[must_use]
     pub fn wants(&self) -> Option<(StreamId, Sequence, usize)> {
         let ahead = READ_AHEAD.max(self.policy.batch);
-        let hungry =
-            |lane: &&Lane| lane.more && lane.queue.len() < self.policy.batch.max(ahead / 4);
+        let hungry = |lane: &Lane| {
+            (lane.more || !lane.again.is_empty())
+                && lane.queue.len() < self.policy.batch.max(ahead / 4)
+        };
         let (stream, lane) = self.lanes.iter().find(|(_, lane)| hungry(lane))?;
-        Some((*stream, lane.read, ahead - lane.queue.len().min(ahead - 1)))
+        match lane.again.first() {
+            Some(held) => Some((*stream, held.previous(), 1)),
+            None => Some((*stream, lane.read, ahead - lane.queue.len().min(ahead - 1))),
+        }
     }
 
-    /// What was read.
+    /// What was read, as [`Dispatcher::wants`] asked for it.
     pub fn read(&mut self, now: Duration, stream: StreamId, messages: Vec<Message>, more: bool) {
         let Some(lane) = self.lanes.get_mut(&stream) else { return };
+        if let Some(held) = lane.again.pop_first() {
+            return lane.read_again(now, held, messages);
+        }
         lane.more = more;
         for message in messages {
             lane.read = message.sequence;
             if lane.cursor.has(message.sequence) {
                 continue;
             }
-            if let Some(left) = message.expires_in_ms {
-                lane.expiries.insert(message.sequence, now + Duration::from_millis(left));
-            }
+            lane.note_expiry(now, &message);
             lane.queue.push_back(message);
         }
         if !lane.queue.is_empty() {
@@ -192,43 +251,102 @@ impl Dispatcher {
         stream: StreamId,
         outcomes: Vec<(Sequence, Outcome)>,
         chance: f64,
-    ) -> Vec<Op> {
+    ) -> Settled {
         self.in_flight = self.in_flight.saturating_sub(outcomes.len());
-        let Some(lane) = self.lanes.get_mut(&stream) else { return Vec::new() };
+        let mut settled = Settled::default();
+        let Some(lane) = self.lanes.get_mut(&stream) else { return settled };
         lane.batches = lane.batches.saturating_sub(1);
-        let mut ops = Vec::new();
         for (sequence, outcome) in outcomes {
             let Some(message) = lane.flying.remove(&sequence) else { continue };
             if lane.cursor.has(sequence) {
                 // Its backlog was given up meanwhile.
                 continue;
             }
-            match outcome {
-                Outcome::Ack => acknowledge(&mut ops, self.consumer, stream, sequence),
-                Outcome::Unreachable(_) => {
-                    self.broken = true;
-                    let place = lane.queue.partition_point(|m| m.sequence < sequence);
-                    lane.queue.insert(place, message);
+            let attempt = lane.cursor.failures(sequence) + 1;
+            let last = self.policy.max_attempts.is_some_and(|max| attempt >= max);
+            let (consumer, ops) = (self.consumer, &mut settled.ops);
+            let (fate, reason) = match outcome {
+                Outcome::Ack => {
+                    acknowledge(ops, consumer, stream, sequence);
+                    lane.finish(sequence);
+                    settled.acknowledged += 1;
                     continue;
                 }
-                Outcome::Retry(reason) => {
+                Outcome::Unreachable(reason) => {
+                    self.broken = true;
+                    lane.put_back(message);
+                    (Fate::Unreachable, reason)
+                }
+                Outcome::Retry(reason) if !last => {
                     lane.cursor.count_failure(sequence);
-                    let failures = lane.cursor.failures(sequence);
-                    if self.policy.max_attempts.is_none_or(|max| failures < max) {
-                        let due = now + self.policy.backoff.delay(failures, chance);
-                        lane.refused.insert(sequence, (due, message));
-                        ops.push(Op::Nack { consumer: self.consumer, stream, sequence });
-                        continue;
-                    }
-                    ops.push(Op::Reject { consumer: self.consumer, stream, sequence, reason });
+                    let due = now + self.policy.backoff.delay(attempt, chance);
+                    lane.refused.insert(sequence, (due, message));
+                    ops.push(Op::Nack { consumer, stream, sequence });
+                    (Fate::Retried, reason)
                 }
-                Outcome::Reject(reason) => {
-                    ops.push(Op::Reject { consumer: self.consumer, stream, sequence, reason });
+                Outcome::Retry(reason) | Outcome::Reject(reason) => {
+                    let why = reason.clone();
+                    ops.push(Op::Reject { consumer, stream, sequence, reason: why });
+                    lane.finish(sequence);
+                    (Fate::Rejected, reason)
                 }
-            }
-            lane.finish(sequence);
+                Outcome::Hold(reason) => {
+                    lane.held.insert(sequence, (message.at.boot, message.at.up_ms));
+                    (Fate::Held, reason)
+                }
+            };
+            settled.refusals.push(Refusal { stream, sequence, attempt, fate, reason });
         }
-        ops
+        self.give_up_oldest(&mut settled);
+        settled
+    }
+
+    /// Gives up the messages that were published first while too many are held.
+    fn give_up_oldest(&mut self, settled: &mut Settled) {
+        for _ in MAX_HELD..self.held() {
+            let held = self.lanes.iter().flat_map(|(stream, lane)| {
+                lane.held.iter().map(|(sequence, at)| (*at, *stream, *sequence))
+            });
+            let Some((_, stream, sequence)) = held.min() else { return };
+            let Some(lane) = self.lanes.get_mut(&stream) else { return };
+            lane.held.remove(&sequence);
+            let attempt = lane.cursor.failures(sequence) + 1;
+            lane.finish(sequence);
+            let (consumer, loss) = (self.consumer, Loss::TooLarge);
+            settled.ops.push(Op::GiveUp { consumer, stream, sequence, loss });
+            let reason = format!("more than {MAX_HELD} messages were held");
+            let fate = Fate::Lost;
+            settled.refusals.push(Refusal { stream, sequence, attempt, fate, reason });
+        }
+    }
+
+    /// Messages that are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.lanes.values().map(|lane| lane.held.len()).sum()
+    }
+
+    /// The messages that are held, by stream and sequence.
+    #[must_use]
+    pub fn held_places(&self) -> Vec<(StreamId, Sequence)> {
+        let places = |(stream, lane): (&StreamId, &Lane)| {
+            lane.held.keys().map(|sequence| (*stream, *sequence)).collect::<Vec<_>>()
+        };
+        self.lanes.iter().flat_map(places).collect()
+    }
+
+    /// Tries what is held again.
+    pub fn retry_held(&mut self) {
+        for lane in self.lanes.values_mut() {
+            lane.again.extend(std::mem::take(&mut lane.held).into_keys());
+        }
+    }
+
+    /// Tries what was refused again without waiting for its time.
+    pub fn hurry(&mut self, now: Duration) {
+        for lane in self.lanes.values_mut() {
+            lane.refused.values_mut().for_each(|(due, _)| *due = (*due).min(now));
+        }
     }
 
     /// Whether the far side is gone: nothing is handed over until [`Dispatcher::mended`].
@@ -308,7 +426,32 @@ impl Lane {
         }
         self.queue.retain(|message| !over.contains(&message.sequence));
         self.refused.retain(|sequence, _| !over.contains(sequence));
+        self.held.retain(|sequence, _| !over.contains(sequence));
+        self.again.retain(|sequence| !over.contains(sequence));
         over.into_iter().for_each(|sequence| self.finish(sequence));
+    }
+
+    fn note_expiry(&mut self, now: Duration, message: &Message) {
+        if let Some(left) = message.expires_in_ms {
+            self.expiries.insert(message.sequence, now + Duration::from_millis(left));
+        }
+    }
+
+    /// Takes up a message that was held, unless the store has lost it meanwhile.
+    fn read_again(&mut self, now: Duration, held: Sequence, messages: Vec<Message>) {
+        match messages.into_iter().next().filter(|message| message.sequence == held) {
+            Some(message) => {
+                self.note_expiry(now, &message);
+                self.put_back(message);
+            }
+            None => self.finish(held),
+        }
+    }
+
+    /// Queues a message at its place in the order of the stream.
+    fn put_back(&mut self, message: Message) {
+        let place = self.queue.partition_point(|m| m.sequence < message.sequence);
+        self.queue.insert(place, message);
     }
 
     fn finish(&mut self, sequence: Sequence) {

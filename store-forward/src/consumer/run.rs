@@ -10,7 +10,8 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use super::dispatch::{Batch, Dispatcher};
+use super::dispatch::{Batch, Dispatcher, Fate};
+use super::report::Reporter;
 use super::{Delivery, Outcome, Policy, Sink};
 use crate::error::Error;
 use crate::ids::{Sequence, StreamId};
@@ -49,9 +50,12 @@ pub async fn run(
             }
             news = driver.consumer.news(), if !stopping => driver.take(&news),
             () = driver.sink.ready(), if driver.is_down() && !stopping => driver.dispatcher.mended(),
+            () = driver.sink.roomier(), if driver.holds() && !stopping => driver.retry_held(),
+            () = driver.consumer.progress().retried(), if !stopping => driver.retry_all(),
             () = sleep_until(wake), if wake.is_some() && !stopping => {}
         }
     }
+    driver.consumer.progress().seen().held.clear();
 }
 
 type Landed = (StreamId, Vec<(Sequence, Outcome)>);
@@ -60,6 +64,7 @@ struct Driver {
     consumer: Consumer,
     sink: Arc<dyn Sink>,
     dispatcher: Dispatcher,
+    reporter: Reporter,
     started: Instant,
     landing: FuturesUnordered<futures_util::future::BoxFuture<'static, Landed>>,
     unread_until: Option<Instant>,
@@ -68,8 +73,11 @@ struct Driver {
 
 impl Driver {
     fn new(consumer: Consumer, sink: Arc<dyn Sink>, policy: Policy) -> Self {
+        let spec = consumer.spec();
+        let progress = consumer.progress().clone();
         Self {
             dispatcher: Dispatcher::new(consumer.id(), policy),
+            reporter: Reporter::new(&spec.name, spec.dead_letter.is_some(), progress),
             consumer,
             sink,
             started: Instant::now(),
@@ -86,6 +94,30 @@ impl Driver {
     /// Nothing can be handed over until the sink is ready again.
     fn is_down(&self) -> bool {
         self.dispatcher.is_broken() && self.dispatcher.in_flight() == 0
+    }
+
+    fn holds(&self) -> bool {
+        self.dispatcher.held() > 0
+    }
+
+    fn retry_held(&mut self) {
+        self.dispatcher.retry_held();
+        self.show_held();
+    }
+
+    fn retry_all(&mut self) {
+        self.retry_held();
+        self.dispatcher.hurry(self.now());
+    }
+
+    /// Whether what is refused in this stream goes to another one.
+    fn has_dead_letter(&self, stream: StreamId) -> bool {
+        let dead_letter = self.consumer.spec().dead_letter.as_ref();
+        dead_letter.is_some_and(|topic| self.topics.get(&stream) != Some(topic))
+    }
+
+    fn show_held(&self) {
+        self.consumer.progress().seen().held = self.dispatcher.held_places();
     }
 
     fn wake(&self) -> Option<Instant> {
@@ -184,12 +216,27 @@ impl Driver {
         Some(topic)
     }
 
-    fn settle(&mut self, stream: StreamId, outcomes: Vec<(Sequence, Outcome)>) {
-        let now = self.now();
-        let ops = self.dispatcher.settle(now, stream, outcomes, fastrand::f64());
-        if !ops.is_empty() {
-            self.consumer.settle(ops);
+    fn settle(&mut self, stream: StreamId, mut outcomes: Vec<(Sequence, Outcome)>) {
+        if self.has_dead_letter(stream) {
+            outcomes.iter_mut().for_each(|(_, outcome)| reject_held(outcome));
         }
+        let now = self.now();
+        let settled = self.dispatcher.settle(now, stream, outcomes, fastrand::f64());
+        let topic = self.topics.get(&stream);
+        self.reporter.settled(now, self.consumer.wall_ms(), topic, &settled);
+        if settled.refusals.iter().any(|r| matches!(r.fate, Fate::Held | Fate::Lost)) {
+            self.show_held();
+        }
+        if !settled.ops.is_empty() {
+            self.consumer.settle(settled.ops);
+        }
+    }
+}
+
+/// With a dead letter topic nothing has to be held, but in that topic itself.
+fn reject_held(outcome: &mut Outcome) {
+    if let Outcome::Hold(reason) = outcome {
+        *outcome = Outcome::Reject(std::mem::take(reason));
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::Serialize;
 
 use super::Store;
+use crate::consumer::{Deliveries, LastRefusal};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::ids::ConsumerId;
@@ -108,12 +109,14 @@ pub struct LossStatus {
     pub unclaimed: u64,
     /// Damage took them.
     pub damaged: u64,
+    /// The remote of a consumer can't take messages of their size, and too many were held for it.
+    pub too_large: u64,
 }
 
 impl From<Losses> for LossStatus {
     fn from(losses: Losses) -> Self {
-        let Losses { expired, overflowed, dropped, unclaimed, damaged } = losses;
-        Self { expired, overflowed, dropped, unclaimed, damaged }
+        let Losses { expired, overflowed, dropped, unclaimed, damaged, too_large } = losses;
+        Self { expired, overflowed, dropped, unclaimed, damaged, too_large }
     }
 }
 
@@ -132,6 +135,14 @@ pub struct ConsumerStatus {
     pub oldest_age_ms: Option<u64>,
     /// Set while nobody names it.
     pub inactive: Option<InactiveStatus>,
+    /// Messages that its remote can't take while its limits stand.
+    pub held: u64,
+    /// Why the last of them is held.
+    pub held_reason: Option<String>,
+    /// The last delivery that was refused since the process started.
+    pub last_refusal: Option<LastRefusal>,
+    /// Outcomes of its deliveries since the process started.
+    pub deliveries: Deliveries,
 }
 
 /// A consumer that nobody names any more.
@@ -217,6 +228,9 @@ impl Store {
                     oldest = oldest.max(view.oldest_ms.map(|ms| now_ms.saturating_sub(ms)));
                 }
             }
+            let progress = self.inner.progress.get(id);
+            let seen = progress.map(|progress| progress.seen().clone()).unwrap_or_default();
+            let held = reader.count_kept(&seen.held)?;
             all.push(ConsumerStatus {
                 kind: kind(row.spec.kind),
                 inactive: row.inactive.map(|inactive| self.inactive_status(&row.spec, inactive)),
@@ -224,6 +238,10 @@ impl Store {
                 backlog,
                 unmatched,
                 oldest_age_ms: oldest,
+                held,
+                held_reason: seen.held_reason.filter(|_| held > 0),
+                last_refusal: seen.last_refusal,
+                deliveries: seen.deliveries,
             });
         }
         Ok(all)

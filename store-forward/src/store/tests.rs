@@ -349,3 +349,95 @@ async fn what_is_longer_than_its_limit_is_refused_by_name() {
 fn unclaimed(unclaimed_ms: u64) -> Retention {
     Retention { unclaimed_ms, ..Retention::default() }
 }
+
+/// Holds `large`, and takes everything else.
+fn hold_large(delivery: &Delivery) -> Outcome {
+    match delivery.message.data.as_slice() {
+        b"large" => Outcome::Hold("it is too large".into()),
+        _ => Outcome::Ack,
+    }
+}
+
+#[tokio::test]
+async fn a_held_message_stays_in_its_stream_alone_and_is_tried_again_on_request() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let mut publishes = vec![publish("t", "1"), publish("t", "large")];
+    publishes.extend((2..9).map(|n| publish("t", &n.to_string())));
+    store.commit(publishes).await.unwrap();
+    let sink = Script::new(10, hold_large);
+    let driven = sink.drive(&store, consumer("c", "t"), policy());
+    let watched = async {
+        let held = loop {
+            let status = store.status().unwrap();
+            let known = status.consumers.into_iter().next();
+            if let Some(known) = known.filter(|known| known.deliveries.acknowledged == 8) {
+                break known;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert_eq!((held.held, held.held_reason.as_deref()), (1, Some("it is too large")));
+        let refusal = held.last_refusal.unwrap();
+        assert_eq!((refusal.topic.as_str(), refusal.sequence, refusal.attempt), ("pubsub/t", 2, 1));
+        assert_eq!(refusal.at, 1_800_000_000_000);
+        assert_eq!(store.retry("c").unwrap(), 1);
+        assert!(matches!(store.retry("d"), Err(Error::UnknownConsumer(_))));
+    };
+    let (seen, ()) = tokio::join!(driven, watched);
+    assert_eq!(seen, ["1", "large", "2", "3", "4", "5", "6", "7", "8", "large"]);
+    store.close().await;
+    drop(store);
+
+    let store = bench.open();
+    let status = store.status().unwrap();
+    assert_eq!(status.streams[0].messages, 1, "what passed it is not kept");
+    assert_eq!((status.consumers[0].backlog, status.consumers[0].held), (1, 0));
+    let seen = Script::new(1, hold_large).drive(&store, consumer("c", "t"), policy()).await;
+    assert_eq!(seen, ["large"], "after a restart it is found again");
+}
+
+#[tokio::test]
+async fn with_a_dead_letter_topic_nothing_is_held() {
+    let store = Bench::new().open();
+    store.commit(vec![publish("t", "large"), publish("t", "1")]).await.unwrap();
+    let dead = Some(Topic::new("pubsub", "dead"));
+    let spec = ConsumerSpec { dead_letter: dead, ..consumer("c", "t") };
+    Script::new(2, hold_large).drive(&store, spec, policy()).await;
+    let letters = Script::new(1, |letter| {
+        let reason = crate::consumer::DeadLetter::of(&letter.message).map(|it| it.reason);
+        assert_eq!(reason, Some("it is too large"));
+        Outcome::Ack
+    });
+    assert_eq!(letters.drive(&store, consumer("d", "dead"), policy()).await, ["large"]);
+    let deliveries = store.status().unwrap().consumers[0].deliveries;
+    assert_eq!((deliveries.rejected, deliveries.held), (1, 0));
+}
+
+#[tokio::test]
+async fn a_consumer_that_reads_its_own_dead_letters_holds_those() {
+    let store = Bench::new().open();
+    store.commit(vec![publish("t", "large")]).await.unwrap();
+    let dead = Some(Topic::new("pubsub", "dead"));
+    let spec = ConsumerSpec { dead_letter: dead, ..consumer("c", "#") };
+    let seen = Script::new(2, hold_large).drive(&store, spec, policy()).await;
+    assert_eq!(seen, ["large", "large"]);
+    store.close().await;
+    let status = store.status().unwrap();
+    assert_eq!(status.consumers[0].deliveries.held, 1);
+    assert_eq!(status.streams[1].messages, 1);
+    assert_eq!(status.streams.iter().map(|stream| stream.lost.dropped).sum::<u64>(), 0);
+}
+
+#[tokio::test]
+async fn a_message_that_is_given_up_is_counted_as_the_loss_that_it_is() {
+    let store = Bench::new().open();
+    let consumer = store.register(consumer("c", "t")).await.unwrap().id();
+    store.commit(vec![publish("t", "1"), publish("t", "2")]).await.unwrap();
+    let (stream, sequence) = (StreamId(1), Sequence(1));
+    let loss = crate::record::Loss::TooLarge;
+    let give_up = Op::GiveUp { consumer, stream, sequence, loss };
+    store.commit(vec![give_up.clone()]).await.unwrap();
+    store.commit(vec![give_up]).await.unwrap();
+    let stream = store.status().unwrap().streams.remove(0);
+    assert_eq!((stream.messages, stream.lost.too_large, stream.lost.dropped), (1, 1, 0));
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::losses::Watch;
 use super::mailbox::Mailboxes;
 use super::status::Gauges;
 use crate::engine::{Committed, Engine, Published, Request};
@@ -122,15 +123,21 @@ pub(super) fn run(
     gauges: &Gauges,
     commit_delay: Duration,
 ) {
-    while let Some(mut batch) = queue.take(engine.due_in(), engine.batch_bytes()) {
+    let mut losses = Watch::new(engine.index());
+    while let Some(mut batch) = queue.take(due_in(&engine, &losses), engine.batch_bytes()) {
         if !commit_delay.is_zero() && !batch.is_empty() && batch.len() < MAX_BATCH {
             std::thread::sleep(commit_delay);
             batch
                 .extend(queue.take(Some(Duration::ZERO), engine.batch_bytes()).unwrap_or_default());
         }
+        let due = engine.due_in();
+        if !batch.is_empty() || due.is_some_and(|due| due.is_zero()) {
+            losses.changed();
+        }
         commit(&mut engine, mailboxes, batch);
         let letters = engine.maintain();
         announce(&engine, mailboxes, letters);
+        losses.look(engine.index());
         gauges.update(&engine);
     }
     engine.close();
@@ -139,6 +146,11 @@ pub(super) fn run(
     for stopped in std::mem::take(&mut queue.lock().stopped) {
         let _ = stopped.send(());
     }
+}
+
+/// How long until there is something to do without being asked.
+fn due_in(engine: &Engine, losses: &Watch) -> Option<Duration> {
+    [engine.due_in(), losses.due_in()].into_iter().flatten().min()
 }
 
 fn commit(engine: &mut Engine, mailboxes: &Mailboxes, batch: Vec<Pending>) {

@@ -89,6 +89,9 @@ fn apply_op(
             applied.published.extend(letters);
             applied.given_up = inactive::age(index, writer, retention, now_ms)?;
         }
+        Op::GiveUp { consumer, stream, sequence, loss } => {
+            give_up(index, writer, (*consumer, *stream, *sequence), *loss)?;
+        }
     }
     Ok(())
 }
@@ -201,7 +204,30 @@ fn acknowledge(
     for (from, to) in ranges {
         cursor.acknowledge(*from, (*to).min(last));
     }
-    release(index, writer, stream)
+    release(index, writer, stream)?;
+    release_behind_gaps(index, writer, stream, ranges)
+}
+
+/// Deletes what every consumer has behind a message that one of them lacks: a message that is held
+/// for weeks must not keep all that came after it.
+fn release_behind_gaps(
+    index: &mut Index,
+    writer: &mut Writer<'_>,
+    id: StreamId,
+    ranges: &[(Sequence, Sequence)],
+) -> Result<(), Error> {
+    let Some(stream) = index.streams.get(&id) else { return Ok(()) };
+    let (first, next) = (stream.row.first, stream.row.next);
+    for (from, to) in ranges {
+        let mut sequence = (*from).max(first);
+        while sequence <= *to && sequence < next {
+            if index.all_have(id, sequence) {
+                remove(index, writer, id, sequence)?;
+            }
+            sequence = sequence.next();
+        }
+    }
+    Ok(())
 }
 
 /// Deletes what every consumer with a claim has, and drops the claims that this ends.
@@ -350,10 +376,8 @@ fn reject(
             Some(dead_letter(index, writer, at, id, (sequence, row), &topic, reason)?)
         }
         (Some(_), None) => {
-            if let Some(stream) = index.stream_mut(id) {
-                stream.row.losses.count(Loss::Dropped);
-            }
-            None
+            give_up(index, writer, (consumer, id, sequence), Loss::Dropped)?;
+            return Ok(None);
         }
         (None, _) => None,
     };
@@ -366,6 +390,21 @@ fn comes_from(index: &Index, id: StreamId, row: Option<&MessageRow>, topic: &Top
     let Some(target) = index.stream_of(topic) else { return false };
     let origin = row.and_then(|row| dead_letter_origin(&row.body.attributes));
     target == id || origin == Some(target)
+}
+
+/// Counts a message as lost, if it is still kept, and lets the consumer pass it.
+fn give_up(
+    index: &mut Index,
+    writer: &mut Writer<'_>,
+    (consumer, id, sequence): (ConsumerId, StreamId, Sequence),
+    loss: Loss,
+) -> Result<(), Error> {
+    if writer.message(id, sequence)?.is_some()
+        && let Some(stream) = index.stream_mut(id)
+    {
+        stream.row.losses.count(loss);
+    }
+    acknowledge(index, writer, consumer, id, &[(sequence, sequence)])
 }
 
 /// Publishes a message to a dead letter topic, with where it comes from and why. It does not expire again.

@@ -50,7 +50,10 @@ pub(super) fn check(
             Op::Unregister { name } | Op::Skip { name } | Op::Deactivate { name, .. } => {
                 index.consumer_named(name).ok_or_else(|| Error::UnknownConsumer(name.clone()))?;
             }
-            Op::Ack { consumer, .. } | Op::Nack { consumer, .. } | Op::Reject { consumer, .. } => {
+            Op::Ack { consumer, .. }
+            | Op::Nack { consumer, .. }
+            | Op::Reject { consumer, .. }
+            | Op::GiveUp { consumer, .. } => {
                 let known = index.consumers.contains_key(consumer);
                 known.then_some(()).ok_or_else(|| Error::UnknownConsumer(consumer.to_string()))?;
             }

@@ -260,6 +260,13 @@ impl Index {
         claims.iter().map(|claim| self.done(claim.consumer, stream)).min()
     }
 
+    /// Whether every consumer that a message is kept for has it; not if it is kept for none.
+    pub(super) fn all_have(&self, stream: StreamId, sequence: Sequence) -> bool {
+        let Some(known) = self.streams.get(&stream) else { return false };
+        let mut claims = known.claims.iter().filter(|claim| claim.covers(sequence)).peekable();
+        claims.peek().is_some() && claims.all(|claim| self.has(claim.consumer, stream, sequence))
+    }
+
     /// Whether every consumer with a claim has something beyond this message, or claims nothing
     /// beyond it.
     pub(super) fn all_have_beyond(&self, stream: StreamId, sequence: Sequence) -> bool {

@@ -83,6 +83,19 @@ impl Reader {
         Ok(Page { messages, more: false })
     }
 
+    /// How many of these messages are kept.
+    pub(crate) fn count_kept(&self, places: &[(StreamId, Sequence)]) -> Result<u64, Error> {
+        if places.is_empty() {
+            return Ok(0);
+        }
+        let table = self.database.begin_read()?.open_table(schema::MESSAGES)?;
+        let mut kept = 0;
+        for (stream, sequence) in places {
+            kept += u64::from(table.get((stream.0, sequence.0))?.is_some());
+        }
+        Ok(kept)
+    }
+
     pub(crate) fn topic(&self, stream: StreamId) -> Result<Option<Topic>, Error> {
         let table = self.database.begin_read()?.open_table(schema::STREAMS)?;
         let Some(found) = table.get(stream.0)? else { return Ok(None) };

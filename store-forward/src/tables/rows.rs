@@ -131,6 +131,8 @@ pub struct Losses {
     pub unclaimed: u64,
     /// Damage took them.
     pub damaged: u64,
+    /// The remote of a consumer can't take messages of their size, and too many were held for it.
+    pub too_large: u64,
 }
 
 impl Losses {
@@ -141,6 +143,7 @@ impl Losses {
             Loss::Dropped => &mut self.dropped,
             Loss::Unclaimed => &mut self.unclaimed,
             Loss::Damaged => &mut self.damaged,
+            Loss::TooLarge => &mut self.too_large,
         } += 1;
     }
 }

@@ -52,8 +52,8 @@ async fn describe_store(dir: &Path) -> String {
     let status = store.status().expect("the status can be read");
     assert!(status.damage.is_empty(), "{:?}", status.damage);
     for StreamStatus { pubsub, topic, last_sequence, messages, lost, .. } in &status.streams {
-        let LossStatus { expired, overflowed, dropped, unclaimed, damaged } = lost;
-        let lost = [expired, overflowed, dropped, unclaimed, damaged];
+        let LossStatus { expired, overflowed, dropped, unclaimed, damaged, too_large } = lost;
+        let lost = [expired, overflowed, dropped, unclaimed, damaged, too_large];
         let _ = writeln!(
             text,
             "stream {pubsub}/{topic}: up to {last_sequence}, {messages} kept, lost {lost:?}"

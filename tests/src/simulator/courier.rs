@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use store_forward::consumer::dispatch::{Batch, Dispatcher};
+use store_forward::consumer::dispatch::{Batch, Dispatcher, Settled};
 use store_forward::consumer::{Message, Outcome, Policy};
 use store_forward::engine::Engine;
 use store_forward::ids::{ConsumerId, Sequence, StreamId};
@@ -26,6 +26,9 @@ pub(crate) struct Courier {
     flying: BTreeSet<Place>,
     /// Done with, as this incarnation knows.
     settled: BTreeSet<Place>,
+    /// Passed by the others, until it is tried again.
+    held: BTreeSet<Place>,
+    dead_letters: bool,
     /// When what was read is over its time: then it is for the store, which counts it.
     expiries: BTreeMap<Place, Duration>,
     /// Acknowledged or refused for good by the far side.
@@ -45,7 +48,7 @@ pub(crate) enum Mood {
 
 impl Courier {
     /// Starts where the store says.
-    pub(crate) fn new(id: u32, policy: Policy, engine: &Engine) -> Self {
+    pub(crate) fn new(id: u32, policy: Policy, engine: &Engine, dead_letters: bool) -> Self {
         let news = engine.backlog_of(ConsumerId(id)).into_iter().map(|stream| stream.0);
         Self {
             id,
@@ -55,6 +58,8 @@ impl Courier {
             flights: Vec::new(),
             flying: BTreeSet::new(),
             settled: BTreeSet::new(),
+            held: BTreeSet::new(),
+            dead_letters,
             expiries: BTreeMap::new(),
             answered: BTreeSet::new(),
         }
@@ -86,6 +91,7 @@ impl Courier {
                 self.is_no_needless_repeat(model, place)?;
                 self.keeps_order(model, now, stream.0, message)?;
                 self.flying.insert(place);
+                self.held.remove(&place);
                 sent.push((place, message.clone()));
             }
             self.flights.push((stream.0, messages));
@@ -110,16 +116,25 @@ impl Courier {
         let count = if mood == Mood::Gone { self.flights.len() } else { 1 };
         for _ in 0..count {
             let (stream, messages) = self.flights.remove(random.usize(0..self.flights.len()));
-            let outcomes: Vec<(Sequence, Outcome)> =
-                messages.iter().map(|message| (message.sequence, outcome(mood, random))).collect();
+            let outcomes: Vec<(Sequence, Outcome)> = messages
+                .iter()
+                .map(|message| (message.sequence, outcome(mood, random, self.dead_letters)))
+                .collect();
             self.take_note(stream, &outcomes);
-            ops.extend(self.dispatcher.settle(now, StreamId(stream), outcomes, random.f64()));
+            let Settled { ops: settled, .. } =
+                self.dispatcher.settle(now, StreamId(stream), outcomes, random.f64());
+            ops.extend(settled);
         }
         if mood == Mood::Gone {
             self.flying.clear();
         }
         self.justifies(&ops)?;
         Ok(ops)
+    }
+
+    /// The far side's limits have grown.
+    pub(crate) fn retry_held(&mut self) {
+        self.dispatcher.retry_held();
     }
 
     /// Nothing is on its way.
@@ -139,6 +154,9 @@ impl Courier {
                 Outcome::Retry(_) if self.policy.max_attempts.is_some() => {
                     // It may be given up after this attempt.
                     self.answered.insert(place);
+                }
+                Outcome::Hold(_) => {
+                    self.held.insert(place);
                 }
                 _ => {}
             }
@@ -191,6 +209,7 @@ impl Courier {
                 !self.policy.by_key || (message.key.is_some() && kept.body.key == message.key);
             let sent = self.settled.contains(&place) || self.flying.contains(&place);
             let over = self.expiries.get(&place).is_some_and(|at| *at <= now);
+            let sent = sent || self.held.contains(&place);
             if bound && !sent && !over && !reader.has.contains(&place) {
                 return Err(format!(
                     "{} overtakes {sequence} in stream {stream}",
@@ -232,11 +251,13 @@ impl Courier {
     }
 }
 
-fn outcome(mood: Mood, random: &mut fastrand::Rng) -> Outcome {
+fn outcome(mood: Mood, random: &mut fastrand::Rng, dead_letters: bool) -> Outcome {
     match (mood, random.u8(0..16)) {
         (Mood::Gone, _) => Outcome::Unreachable("the link ended".into()),
         (Mood::Bad, 0..4) => Outcome::Retry("not now".into()),
         (Mood::Bad, 4) => Outcome::Reject("never".into()),
+        // With a dead letter topic nothing is held.
+        (Mood::Bad, 5..7) if !dead_letters => Outcome::Hold("not of this size".into()),
         _ => Outcome::Ack,
     }
 }

@@ -159,6 +159,9 @@ impl Model {
                 effect.published.extend(self.expire(at, now_ms, retention.unclaimed_ms));
                 self.age(retention, now_ms);
             }
+            Op::GiveUp { consumer, stream, sequence, loss } => {
+                self.give_up((consumer.0, stream.0, sequence.0), *loss);
+            }
             _ => unreachable!("the simulator makes no other operation"),
         }
     }
@@ -216,6 +219,14 @@ impl Model {
         self.release(stream);
     }
 
+    /// Counts a message as lost, and lets its reader pass it.
+    fn give_up(&mut self, (consumer, stream, sequence): (u32, u32, u64), loss: Loss) {
+        if self.streams.get(&stream).is_some_and(|known| known.kept.contains_key(&sequence)) {
+            count(&mut self.stream_mut(stream).losses, loss);
+        }
+        self.acknowledge(consumer, stream, sequence, sequence);
+    }
+
     fn fail(&mut self, consumer: u32, stream: u32, sequence: u64) {
         if let Some(reader) = self.consumers.get_mut(&consumer)
             && !reader.has.contains(&(stream, sequence))
@@ -246,8 +257,8 @@ impl Model {
                 Some(self.dead_letter(at, (stream, sequence, &kept), &topic, reason))
             }
             (Some(_), None) => {
-                self.stream_mut(stream).losses.dropped += 1;
-                None
+                self.give_up((consumer, stream, sequence), Loss::Dropped);
+                return None;
             }
             (None, _) => None,
         };
@@ -279,18 +290,19 @@ impl Model {
         self.publish(at, topic, &message, true)
     }
 
-    /// What everyone has whom it was kept for goes, up to the first that someone lacks.
+    /// What everyone has whom it was kept for goes.
     fn release(&mut self, stream: u32) {
-        while let Some(first) = self.streams[&stream].kept.keys().next().copied() {
-            let place = (stream, first);
+        let is_had = |sequence: &u64| {
+            let place = (stream, *sequence);
             let mut wanted =
                 self.consumers.values().filter(|r| r.wants.contains(&place)).peekable();
-            if wanted.peek().is_none() || !wanted.all(|reader| reader.has.contains(&place)) {
-                return;
-            }
+            wanted.peek().is_some() && wanted.all(|reader| reader.has.contains(&place))
+        };
+        let had: Vec<u64> = self.streams[&stream].kept.keys().copied().filter(is_had).collect();
+        for sequence in had {
             let stream = self.stream_mut(stream);
-            stream.kept.remove(&first);
-            stream.passed.insert(first);
+            stream.kept.remove(&sequence);
+            stream.passed.insert(sequence);
         }
     }
 
@@ -310,14 +322,18 @@ impl Model {
             }
         }
         let stream = self.stream_mut(id);
-        let losses = &mut stream.losses;
-        *match loss {
-            Loss::Expired => &mut losses.expired,
-            Loss::Overflow => &mut losses.overflowed,
-            Loss::Dropped => &mut losses.dropped,
-            Loss::Unclaimed => &mut losses.unclaimed,
-            _ => &mut losses.damaged,
-        } += 1;
+        count(&mut stream.losses, loss);
         stream.lost.insert(sequence, loss);
     }
+}
+
+fn count(losses: &mut Losses, loss: Loss) {
+    *match loss {
+        Loss::Expired => &mut losses.expired,
+        Loss::Overflow => &mut losses.overflowed,
+        Loss::Dropped => &mut losses.dropped,
+        Loss::Unclaimed => &mut losses.unclaimed,
+        Loss::TooLarge => &mut losses.too_large,
+        _ => &mut losses.damaged,
+    } += 1;
 }

@@ -221,9 +221,13 @@ impl World {
             1..6 => Mood::Bad,
             _ => Mood::Good,
         };
+        let roomier = self.random.u8(0..8) == 0;
         let names: Vec<String> = self.couriers.keys().cloned().collect();
         let Some(name) = self.random.choice(&names) else { return Ok(()) };
         self.answer(name, mood)?;
+        if roomier && let Some(courier) = self.couriers.get_mut(name) {
+            courier.retry_held();
+        }
         if self.random.bool() { self.commit(Vec::new()) } else { Ok(()) }
     }
 
@@ -303,11 +307,16 @@ impl World {
         let known = self.device.ledger.now.consumers.iter();
         let mut known = known.filter(|(_, r)| r.spec.name == spec.name && r.idle.is_none());
         if let Some((id, reader)) = known.next() {
-            let name = reader.spec.name.clone();
-            let courier = Courier::new(*id, policy(&name), self.device.engine());
-            self.couriers.insert(name, courier);
+            let (id, spec) = (*id, reader.spec.clone());
+            self.send_courier(id, &spec);
         }
         Ok(())
+    }
+
+    fn send_courier(&mut self, id: u32, spec: &ConsumerSpec) {
+        let (policy, letters) = (policy(&spec.name), spec.dead_letter.is_some());
+        let courier = Courier::new(id, policy, self.device.engine(), letters);
+        self.couriers.insert(spec.name.clone(), courier);
     }
 
     fn enlist(&mut self, spec: &ConsumerSpec) -> Done<()> {
@@ -318,10 +327,7 @@ impl World {
             let backlog = self.device.engine().backlog_of(id);
             match self.couriers.get_mut(&spec.name).filter(|courier| courier.id == id.0) {
                 Some(courier) => backlog.into_iter().for_each(|stream| courier.tell(stream.0)),
-                None => {
-                    let courier = Courier::new(id.0, policy(&spec.name), self.device.engine());
-                    self.couriers.insert(spec.name.clone(), courier);
-                }
+                None => self.send_courier(id.0, spec),
             }
         }
         Ok(())
@@ -453,6 +459,7 @@ impl World {
             }
         }
         let names: Vec<String> = self.couriers.keys().cloned().collect();
+        self.couriers.values_mut().for_each(Courier::retry_held);
         for _ in 0..ROUNDS {
             self.device.clock.advance(Duration::from_secs(61));
             for name in &names {

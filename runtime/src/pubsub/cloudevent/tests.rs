@@ -294,3 +294,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_dead_letter_says_why_it_is_one_however_it_was_published_and_is_read() {
+    let reason = "the app answered 404";
+    let marks = [
+        ("deadletterreason", reason),
+        ("deadlettertopic", "orders"),
+        ("deadletterstream", "3"),
+        ("deadlettersequence", "7"),
+        ("deadlettertime", "1"),
+    ];
+    let none = metadata(&[]);
+    let raw = metadata(&[("rawPayload", "true")]);
+    for (body, content_type, metadata) in [
+        (&b"hello"[..], None, &none),
+        (b"{\"deadletterreason\":\"forged\"}", Some(CONTENT_TYPE), &none),
+        (b"{}", None, &raw),
+        (b"\x00", None, &raw),
+    ] {
+        let mut message = stored(accept(publish(body, content_type, metadata)).unwrap());
+        message.attributes.extend(marks.map(|(name, value)| (name.into(), value.into())));
+        assert_eq!(delivered(&message)["deadletterreason"], json!(reason), "{body:?}");
+        let identity = identity();
+        let origin = Origin { identity: &identity, stream: StreamId(4) };
+        let event = Event::raw(&Topic::new("pubsub", "dead"), &message, origin, 0);
+        assert_eq!(event.text("deadletterreason").as_deref(), Some(reason), "{body:?}");
+    }
+}

@@ -50,7 +50,7 @@ fn next(dispatcher: &mut Dispatcher, now: u64) -> Vec<u64> {
 
 fn settle(dispatcher: &mut Dispatcher, now: u64, outcomes: &[(u64, Outcome)]) -> Vec<Op> {
     let outcomes = outcomes.iter().map(|(n, o)| (Sequence(*n), o.clone())).collect();
-    dispatcher.settle(at(now), T, outcomes, 0.0)
+    dispatcher.settle(at(now), T, outcomes, 0.0).ops
 }
 
 #[test]
@@ -200,4 +200,120 @@ fn a_backlog_that_was_given_up_is_not_delivered_and_what_is_in_flight_comes_to_n
     assert!(next(&mut dispatcher, 100).is_empty());
     dispatcher.read(at(100), T, vec![message(5, None)], false);
     assert_eq!(next(&mut dispatcher, 102), [5]);
+}
+
+fn hold() -> Outcome {
+    Outcome::Hold("too large".into())
+}
+
+fn numbers(places: &[(StreamId, Sequence)]) -> Vec<u64> {
+    places.iter().map(|(_, sequence)| sequence.0).collect()
+}
+
+#[test]
+fn a_held_message_is_passed_by_later_ones_and_sent_again_before_them_once_there_is_room() {
+    let mut dispatcher = dispatcher(policy(1, 1), &[Some("k"), Some("k"), Some("k")]);
+    assert_eq!(next(&mut dispatcher, 1), [1]);
+    assert_eq!(settle(&mut dispatcher, 1, &[(1, hold())]), [], "nothing is written down");
+    assert_eq!(next(&mut dispatcher, 1), [2]);
+    settle(&mut dispatcher, 1, &[(2, Outcome::Ack)]);
+    assert_eq!(numbers(&dispatcher.held_places()), [1]);
+    assert_eq!(dispatcher.wants(), None, "what is held is not read again");
+
+    dispatcher.retry_held();
+    assert_eq!(dispatcher.held(), 0);
+    assert_eq!(dispatcher.wants(), Some((T, Sequence(0), 1)));
+    dispatcher.read(at(1), T, vec![message(1, Some("k"))], true);
+    assert_eq!(dispatcher.wants(), None, "and it was at the stream's end before");
+    assert_eq!(next(&mut dispatcher, 1), [1]);
+    let ops = settle(&mut dispatcher, 1, &[(1, Outcome::Ack)]);
+    assert_eq!(ops.len(), 1);
+    assert_eq!(next(&mut dispatcher, 1), [3]);
+}
+
+#[test]
+fn many_held_messages_keep_neither_memory_nor_later_ones_from_being_read() {
+    let mut dispatcher = Dispatcher::new(ConsumerId(1), policy(1, 1));
+    dispatcher.follow(T, Cursor::default());
+    for sequence in 1..=MAX_HELD as u64 {
+        let (_, after, _) = dispatcher.wants().unwrap();
+        assert_eq!(after.0, sequence - 1);
+        dispatcher.read(at(0), T, vec![message(sequence, None)], true);
+        assert_eq!(next(&mut dispatcher, 1), [sequence]);
+        assert_eq!(settle(&mut dispatcher, 1, &[(sequence, hold())]), []);
+    }
+    assert_eq!(dispatcher.held(), MAX_HELD);
+}
+
+#[test]
+fn the_oldest_held_message_is_lost_when_there_are_too_many() {
+    let mut dispatcher = Dispatcher::new(ConsumerId(1), policy(1, 1));
+    for (stream, up_ms) in [(T, 9), (StreamId(2), 5)] {
+        dispatcher.follow(stream, Cursor::default());
+        let old = Timestamp { up_ms, ..Timestamp::default() };
+        let late = Timestamp { up_ms: 10, ..Timestamp::default() };
+        let count = MAX_HELD as u64 / 2 + u64::from(stream == T);
+        let messages = (1..=count).map(|n| {
+            let at = if n == 1 { old } else { late };
+            Message { at, ..message(n, None) }
+        });
+        dispatcher.read(at(0), stream, messages.collect(), false);
+    }
+    let mut settled = Settled::default();
+    while let Some(batch) = dispatcher.next(at(1), usize::MAX) {
+        assert_eq!(settled.ops, []);
+        let outcomes = batch.messages.iter().map(|(_, m)| (m.sequence, hold())).collect();
+        settled = dispatcher.settle(at(1), batch.stream, outcomes, 0.0);
+    }
+    let (consumer, stream, sequence) = (ConsumerId(1), StreamId(2), Sequence(1));
+    let lost = Op::GiveUp { consumer, stream, sequence, loss: Loss::TooLarge };
+    assert_eq!(settled.ops, [lost]);
+    assert_eq!(settled.refusals.last().map(|refusal| refusal.fate), Some(Fate::Lost));
+    assert_eq!(dispatcher.held(), MAX_HELD);
+}
+
+#[test]
+fn a_held_message_that_is_gone_when_it_is_tried_again_holds_up_nothing() {
+    let mut dispatcher = Dispatcher::new(ConsumerId(1), policy(1, 1));
+    dispatcher.follow(T, Cursor::default());
+    let short = Message { expires_in_ms: Some(5000), ..message(2, None) };
+    dispatcher.read(at(0), T, vec![message(1, None), short, message(3, None)], false);
+    for sequence in 1..=3 {
+        assert_eq!(next(&mut dispatcher, 1), [sequence]);
+        settle(&mut dispatcher, 1, &[(sequence, hold())]);
+    }
+    assert!(next(&mut dispatcher, 6).is_empty());
+    assert_eq!(numbers(&dispatcher.held_places()), [1, 3], "2 is over its time");
+    dispatcher.retry_held();
+    assert_eq!(dispatcher.wants(), Some((T, Sequence(0), 1)));
+    // Overflow took it meanwhile: what is read is the next one.
+    dispatcher.read(at(6), T, vec![message(3, None)], false);
+    assert_eq!(dispatcher.wants(), Some((T, Sequence(2), 1)));
+    dispatcher.read(at(6), T, vec![message(3, None)], false);
+    assert_eq!(next(&mut dispatcher, 6), [3]);
+    assert_eq!(dispatcher.wants(), None);
+}
+
+#[test]
+fn a_retry_that_is_asked_for_waits_for_no_backoff() {
+    let mut dispatcher = dispatcher(policy(1, 1), &[None]);
+    assert_eq!(next(&mut dispatcher, 1), [1]);
+    settle(&mut dispatcher, 1, &[(1, Outcome::Retry("busy".into()))]);
+    assert!(next(&mut dispatcher, 1).is_empty());
+    dispatcher.hurry(at(1));
+    assert_eq!(next(&mut dispatcher, 1), [1]);
+}
+
+#[test]
+fn a_refusal_says_which_attempt_it_was_and_what_becomes_of_the_message() {
+    let policy = Policy { max_attempts: Some(2), ..policy(1, 1) };
+    let mut dispatcher = dispatcher(policy, &[None]);
+    let mut told = Vec::new();
+    for now in [1, 5] {
+        assert_eq!(next(&mut dispatcher, now), [1]);
+        let outcomes = vec![(Sequence(1), Outcome::Retry("busy".into()))];
+        told.extend(dispatcher.settle(at(now), T, outcomes, 0.0).refusals);
+    }
+    let told: Vec<_> = told.iter().map(|r| (r.attempt, r.fate, r.reason.as_str())).collect();
+    assert_eq!(told, [(1, Fate::Retried, "busy"), (2, Fate::Rejected, "busy")]);
 }

@@ -81,9 +81,16 @@ fn a_streams_row_keeps_its_bytes_from_version_to_version() {
         messages: 4,
         bytes: 300,
         by_priority: [1, 2, 3, 4, 5, 6, 7, 8],
-        losses: Losses { expired: 1, overflowed: 2, dropped: 3, unclaimed: 4, damaged: 5 },
+        losses: Losses {
+            expired: 1,
+            overflowed: 2,
+            dropped: 3,
+            unclaimed: 4,
+            damaged: 5,
+            too_large: 6,
+        },
     };
-    let bytes = [1, b'p', 1, b't', 9, 3, 4, 172, 2, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5];
+    let bytes = [1, b'p', 1, b't', 9, 3, 4, 172, 2, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6];
     golden(&row, &bytes);
 }
 
@@ -120,7 +127,14 @@ fn rows_of_consumers_limits_and_gaps_keep_their_bytes_from_version_to_version() 
         overflow: Overflow::DropLowestPriority,
     };
     golden(&limits, &[1, 2, 3, 4, 3]);
-    let losses = [Loss::Expired, Loss::Overflow, Loss::Dropped, Loss::Unclaimed, Loss::Damaged];
+    let losses = [
+        Loss::Expired,
+        Loss::Overflow,
+        Loss::Dropped,
+        Loss::Unclaimed,
+        Loss::Damaged,
+        Loss::TooLarge,
+    ];
     for (loss, byte) in losses.into_iter().zip(0..) {
         golden(&(Sequence(9), loss), &[9, byte]);
     }

@@ -70,7 +70,8 @@ impl Model {
                 }
                 Op::Ack { consumer, .. }
                 | Op::Nack { consumer, .. }
-                | Op::Reject { consumer, .. } => {
+                | Op::Reject { consumer, .. }
+                | Op::GiveUp { consumer, .. } => {
                     let known = self.consumers.contains_key(&consumer.0);
                     known.then_some(()).ok_or(Refusal::UnknownConsumer)?;
                 }

@@ -107,13 +107,13 @@ impl Model {
 
     pub(super) fn forget(&mut self, name: &str) -> Option<(u64, u64)> {
         let reader = self.consumers.remove(&self.named(name)?)?;
-        Some(self.give_up(&reader))
+        Some(self.release_backlog(&reader))
     }
 
     pub(super) fn skip(&mut self, name: &str) -> Option<(u64, u64)> {
         let id = self.named(name)?;
         let reader = self.consumers[&id].clone();
-        let done = self.give_up(&reader);
+        let done = self.release_backlog(&reader);
         for stream in self.all_streams() {
             let last = self.streams[&stream].next - 1;
             let reads = self.readers(stream).contains(&id)
@@ -127,7 +127,7 @@ impl Model {
     }
 
     /// What was kept for a consumer alone goes. Says how much that was, and how much stays.
-    fn give_up(&mut self, reader: &Reader) -> (u64, u64) {
+    fn release_backlog(&mut self, reader: &Reader) -> (u64, u64) {
         let (mut deleted, mut stays) = (0, 0);
         for (stream, sequence) in reader.wants.difference(&reader.has) {
             let place = (*stream, *sequence);
