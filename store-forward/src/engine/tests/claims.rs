@@ -220,18 +220,3 @@ fn what_is_full_names_who_holds_the_space() {
     let refused = one(&mut engine, vec![publish()]).unwrap_err().to_string();
     assert!(refused.contains("2 messages wait for uplink/home, which is not in use"), "{refused}");
 }
-
-#[test]
-fn what_a_claim_has_goes_with_it_when_the_message_before_is_dropped() {
-    let (disk, clock) = (Arc::new(MemoryDisk::new()), clock());
-    let mut engine = engine(&disk, &clock);
-    keep_two(&mut engine);
-    let id = enlist(&mut engine, uplink("#"));
-    let stream = one(&mut engine, vec![publish(), publish()]).unwrap().published[0].stream;
-    let ranges = vec![(Sequence(2), Sequence(2))];
-    one(&mut engine, vec![Op::Ack { consumer: id, stream, ranges }]).unwrap();
-    deactivate(&mut engine, "uplink/home", InactiveReason::NotConfigured);
-    one(&mut engine, vec![publish()]).unwrap();
-    let row = &engine.index().streams[&stream].row;
-    assert_eq!((row.messages, row.losses.overflowed), (1, 1), "the second was acknowledged");
-}
