@@ -189,7 +189,7 @@ impl From<v5::ConnectionError> for LinkError {
             ConnectionError::MqttState(StateError::ServerDisconnect {
                 reason_code,
                 reason_string,
-            }) => disconnected(reason_code, reason_string),
+            }) => disconnected(reason_code, reason_string.as_deref()),
             ConnectionError::MqttState(error) => Self::NotMqtt(words(&error.to_string())),
             other => Self::NotMqtt(words(&other.to_string())),
         }
@@ -218,11 +218,11 @@ impl From<rumqttc::ConnectionError> for LinkError {
     }
 }
 
-fn disconnected(code: packet5::DisconnectReasonCode, reason: Option<String>) -> LinkError {
+fn disconnected(code: packet5::DisconnectReasonCode, reason: Option<&str>) -> LinkError {
     if code == packet5::DisconnectReasonCode::SessionTakenOver {
         return LinkError::TakenOver;
     }
-    LinkError::Ended(with_reason(&words(&format!("{code:?}")), reason.as_deref()))
+    LinkError::Ended(with_reason(&words(&format!("{code:?}")), reason))
 }
 
 fn refusal_5(code: packet5::ConnectReturnCode) -> Refusal {

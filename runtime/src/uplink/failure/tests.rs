@@ -118,7 +118,7 @@ fn a_client_id_that_another_uses_is_named() {
     let shown = disconnected(code, None).describe(&peer(false), true);
     assert!(shown.starts_with("another client uses the id \"truck-up\": "), "{shown}");
     let code = packet5::DisconnectReasonCode::ServerShuttingDown;
-    let shown = disconnected(code, Some("back at 8".into())).describe(&peer(false), true);
+    let shown = disconnected(code, Some("back at 8")).describe(&peer(false), true);
     assert!(shown.ends_with("ended the connection: server shutting down (back at 8)"), "{shown}");
 }
 
