@@ -130,9 +130,12 @@ fn what_an_app_drops_goes_to_the_dead_letter_topic() {
     let (dead, orders) = (app.wait_for("/dead", 2), app.wait_for("/orders", 3));
     assert_eq!(data(&dead), [0, 1]);
     assert_eq!(data(&orders), [0, 1, 2]);
-    // The event is forwarded as it is: whoever looks into it finds the one that was refused.
-    for (letter, order) in dead.iter().zip(&orders) {
-        assert_eq!(letter.event, order.event);
+    // The event is forwarded as it is, with the reason: whoever looks into it finds the one that
+    // was refused.
+    for ((letter, order), reason) in dead.iter().zip(&orders).zip(["DROP", "404"]) {
+        let mut event = order.event.clone();
+        event["deadletterreason"] = json!(format!("the app answered {reason}"));
+        assert_eq!(letter.event, event);
     }
 }
 
