@@ -141,6 +141,7 @@ impl Driver {
                 Err(error) => self.cannot_read(&error),
             }
         }
+        self.show_held();
     }
 
     fn follow(&mut self, streams: &BTreeSet<StreamId>) {
