@@ -38,7 +38,7 @@ pub enum Error {
     /// A stream or component is full and its policy is to refuse.
     #[error(
         "{topic} is full ({limit}){}: wait until its consumers catch up, raise the limit, or choose another overflow policy",
-        held(holder.as_ref())
+        held(holder.as_deref())
     )]
     Full {
         /// The stream.
@@ -46,12 +46,12 @@ pub enum Error {
         /// The limit that was reached.
         limit: String,
         /// Who holds most of what is there.
-        holder: Option<Holder>,
+        holder: Option<Box<Holder>>,
     },
     /// The disk is too full to take more in.
     #[error(
         "the disk is full: {free} bytes are free and {reserve} are held back for acknowledgements and deletions{}: free some space",
-        held(holder.as_ref())
+        held(holder.as_deref())
     )]
     DiskFull {
         /// Bytes free.
@@ -59,7 +59,7 @@ pub enum Error {
         /// Bytes held back.
         reserve: u64,
         /// Who holds most of what the store keeps.
-        holder: Option<Holder>,
+        holder: Option<Box<Holder>>,
     },
     /// There is no file left to open for what is taken in.
     #[error(
@@ -69,7 +69,7 @@ pub enum Error {
     /// The store has reached the node's limit.
     #[error(
         "the store uses {used} bytes, the limit is {limit}{}: wait until the backlog drains, or raise spec.limits.disk in the Node resource",
-        held(holder.as_ref())
+        held(holder.as_deref())
     )]
     NodeFull {
         /// Bytes used.
@@ -77,7 +77,7 @@ pub enum Error {
         /// Bytes allowed.
         limit: u64,
         /// Who holds most of what is there.
-        holder: Option<Holder>,
+        holder: Option<Box<Holder>>,
     },
     /// No more streams or consumers.
     #[error(

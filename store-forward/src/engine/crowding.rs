@@ -34,7 +34,7 @@ impl Crowding {
         | Error::NodeFull { holder, .. }
         | Error::DiskFull { holder, .. } = &mut error
         {
-            *holder = found;
+            *holder = found.map(Box::new);
         }
         self.tell(scope, &error, now_ms);
         error
