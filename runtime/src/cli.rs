@@ -13,7 +13,7 @@ Examples:
   pannier run --app-id shop --app-port 8080
       serve the API at port 3500, and deliver messages to the app at port 8080
   pannier run --resources-path /etc/pannier --data-dir /var/lib/pannier
-      serve the apps, components and uplinks that the files of a directory name";
+      serve the apps, components and uplinks in the files of a directory";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -27,12 +27,12 @@ Examples:
   sudo pannier status
       show what is wrong with the system's service, and what waits for whom
   pannier status --json --data-dir ./data
-      print the same as JSON, of the process that keeps its data there";
+      print the same as JSON, for the process with that data directory";
 
 const FORGET_EXAMPLES: &str = "\
 Examples:
   pannier forget uplink/old
-      delete what waits for an uplink that is gone, if nobody else waits for it
+      delete an uplink that is gone, and the messages that wait for it alone
   pannier forget 'app/shop/pubsub/sensors/#'
       the same for a subscription; quotes keep the shell from reading the name";
 
@@ -44,8 +44,8 @@ Examples:
       the same for a subscription, without waiting for the next attempt";
 
 const DAPRD_HELP: &str = "\
-Called by this name, pannier takes daprd's flags. Those that concern a control
-plane are taken and have no effect.";
+Called by this name, pannier accepts daprd's flags. Those that concern a control
+plane have no effect.";
 
 /// Keeps what programs save and publish on the device's own flash, and sends it on when there is a
 /// link. Programs talk to it by Dapr's API.
@@ -63,16 +63,16 @@ pub enum Command {
     /// Run the device's apps and uplinks.
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
-    /// Check all the files: print every error, exit with 78 if there is one.
+    /// Check the files and what they name: print every problem, exit with 78 if there is an error.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
-    /// Ask the running process how it is.
+    /// Show what is wrong with the running process, and what waits for whom.
     #[command(after_help = STATUS_EXAMPLES)]
     Status(StatusArgs),
     /// Forget a consumer that is not coming back, and delete what waits for it alone.
     #[command(after_help = FORGET_EXAMPLES)]
     Forget(ForgetArgs),
-    /// Have a consumer try again the messages that it holds or waits to repeat.
+    /// Try a consumer's held messages again, and those that wait for their next attempt.
     #[command(after_help = RETRY_EXAMPLES)]
     Retry(RetryArgs),
 }
@@ -83,7 +83,7 @@ pub struct RunArgs {
     /// The app's id [default: pannier, unless there are App resources]
     #[arg(long)]
     pub app_id: Option<String>,
-    /// Where the app listens. Without it the app is not called.
+    /// Port at which the app listens. Without it the app is not called.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub app_port: Option<u16>,
     /// How the app is called.
@@ -92,13 +92,13 @@ pub struct RunArgs {
     /// The address that the app listens at.
     #[arg(long, default_value = "127.0.0.1")]
     pub app_channel_address: String,
-    /// Calls to the app in flight; -1 is no bound.
+    /// Calls to the app at a time; -1 is no limit.
     #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
     pub app_max_concurrency: i64,
     /// Port of the HTTP API; 0 takes any free one [default: 3500]
     #[arg(long)]
     pub dapr_http_port: Option<u16>,
-    /// Addresses that the API listens at, with commas between [default: 127.0.0.1 and ::1]
+    /// Addresses that the API listens at, separated by commas [default: 127.0.0.1 and ::1]
     #[arg(long, value_delimiter = ',')]
     pub dapr_listen_addresses: Vec<IpAddr>,
     /// Port of `/metrics`; 0 switches it off [default: 9090]
@@ -116,7 +116,7 @@ pub struct RunArgs {
     /// A file with a Dapr Configuration; may be given more than once.
     #[arg(long)]
     pub config: Vec<PathBuf>,
-    /// Where everything is kept [default: $STATE_DIRECTORY, or $XDG_DATA_HOME/pannier, or
+    /// Directory for all data [default: $STATE_DIRECTORY, or $XDG_DATA_HOME/pannier, or
     /// ~/.local/share/pannier]
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
@@ -135,13 +135,13 @@ pub struct RunArgs {
     /// Failed probes in a row that make the app unhealthy.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub app_health_threshold: u32,
-    /// Bytes of a request's body at most (`4Mi`).
+    /// Largest body of a request, in bytes or with a unit.
     #[arg(long, default_value = "4Mi", value_parser = body_size)]
     pub max_body_size: usize,
-    /// Seconds that a shutdown may take.
+    /// Seconds that a shutdown waits for calls in flight.
     #[arg(long, default_value_t = 5)]
     pub dapr_graceful_shutdown_seconds: u64,
-    /// trace, debug, info, warn, error.
+    /// Least severe messages that are logged.
     #[arg(long, default_value = "info", value_parser = ["trace", "debug", "info", "warn", "error"])]
     pub log_level: String,
     /// Log as JSON.

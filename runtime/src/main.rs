@@ -82,7 +82,7 @@ async fn run(args: &RunArgs) -> ExitCode {
 
 fn warn(settings: &Settings) {
     for warning in &settings.resources.warnings {
-        tracing::warn!(warning, "a file says something that is not acted on");
+        tracing::warn!(warning, "configuration warning");
     }
     // They may be renewed while we run, and without an uplink the device still keeps what it is given.
     for (problem, _) in check::files(&settings.resources) {
@@ -90,18 +90,18 @@ fn warn(settings: &Settings) {
     }
     if !settings.without_effect.is_empty() {
         let flags = settings.without_effect.join(" ");
-        tracing::info!(flags, "flags of daprd are taken and have no effect");
+        tracing::info!(flags, "flags of daprd were accepted and have no effect");
     }
 }
 
 async fn stop_on_signal(stop: watch::Sender<bool>) {
     let Ok(mut signals) = StopSignals::catch() else {
-        return tracing::warn!("signals can't be caught, a stop will be a crash");
+        return tracing::warn!("failed to catch signals, so a stop will be a crash");
     };
     loop {
         let forces = signals.next().await;
         if stop.send_replace(true) && forces {
-            tracing::warn!("asked a second time, stops at once");
+            tracing::warn!("stopping at once, as a second signal asked");
             logs::exit(1);
         }
     }

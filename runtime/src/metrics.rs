@@ -134,7 +134,7 @@ fn render_connections(out: &mut String, counts: Counts) {
     let Counts { open, evicted, refused, slow, stalled } = counts;
     head(out, "pannier_connections", "gauge", "Clients' connections.");
     let _ = writeln!(out, "pannier_connections {open}");
-    head(out, "pannier_connections_ended", "counter", "Connections that had to go.");
+    head(out, "pannier_connections_ended", "counter", "Connections that were closed, by reason.");
     let reasons =
         [("evicted", evicted), ("refused", refused), ("slow", slow), ("stalled", stalled)];
     for (reason, count) in reasons {
@@ -162,7 +162,7 @@ fn render_status(out: &mut String, status: &crate::control::Status) {
         let labels = stream_labels(stream);
         let _ = writeln!(out, "pannier_stream_published{{{labels}}} {}", stream.last_sequence);
     }
-    head(out, "pannier_stream_lost", "counter", "Messages that left unacknowledged.");
+    head(out, "pannier_stream_lost", "counter", "Messages lost, by reason.");
     for stream in &store.streams {
         let labels = stream_labels(stream);
         let lost = stream.lost;
@@ -177,7 +177,7 @@ fn render_status(out: &mut String, status: &crate::control::Status) {
             let _ = writeln!(out, "pannier_stream_lost{{{labels},reason=\"{reason}\"}} {count}");
         }
     }
-    head(out, "pannier_consumer_backlog", "gauge", "Messages that a consumer has not.");
+    head(out, "pannier_consumer_backlog", "gauge", "Messages that wait for a consumer.");
     for consumer in &store.consumers {
         let name = escape(&consumer.name);
         let _ =
@@ -192,7 +192,7 @@ fn render_status(out: &mut String, status: &crate::control::Status) {
 }
 
 fn render_deliveries(out: &mut String, consumers: &[ConsumerStatus]) {
-    head(out, "pannier_consumer_held", "gauge", "Messages held until the remote can take them.");
+    head(out, "pannier_consumer_held", "gauge", "Messages that the remote can't take for now.");
     for ConsumerStatus { name, held, .. } in consumers {
         let _ = writeln!(out, "pannier_consumer_held{{consumer=\"{}\"}} {held}", escape(name));
     }

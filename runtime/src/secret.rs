@@ -21,7 +21,7 @@ pub enum SecretError {
         source: io::Error,
     },
     /// It isn't text.
-    #[error("{0} holds something that is not UTF-8 text: write the secret alone into it")]
+    #[error("{0} is not UTF-8 text: write only the secret into it")]
     NotText(String),
     /// There is nothing in it.
     #[error("{0} is empty: write the secret into it")]

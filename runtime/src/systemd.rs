@@ -23,7 +23,7 @@ pub fn notify(notice: Notice) {
         return;
     };
     if let Err(error) = send(&socket, notice) {
-        tracing::warn!(%error, ?notice, "the service manager can't be told");
+        tracing::warn!(%error, ?notice, "failed to notify the service manager");
     }
 }
 

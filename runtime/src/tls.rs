@@ -206,7 +206,7 @@ fn authorities(path: &Path) -> Result<(), TlsError> {
     if usable > 0 {
         return Ok(());
     }
-    let reason = "what is in it is no certificate".to_owned();
+    let reason = "it holds no certificate".to_owned();
     Err(TlsError::Pem { path: path.into(), what: "certificate", reason })
 }
 

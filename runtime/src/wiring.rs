@@ -52,7 +52,7 @@ pub enum StartError {
     Store(#[from] OpenError),
     /// The store had to stop writing while the process ran.
     #[error(
-        "shutdown complete, but the store had stopped writing ({cause}): what was acknowledged before that is kept; mend the disk or put the directory back, then start again"
+        "shutdown complete, but the store had stopped writing ({cause}): what was acknowledged before that is kept; fix the disk or put the directory back, then start again"
     )]
     Poisoned {
         /// What failed.
@@ -114,7 +114,7 @@ pub async fn run(
     let clock: Arc<dyn Clock> = Arc::new(OsClock::new());
     let store = open(&settings, &clock).await?;
     if let Err(error) = store.configured(|consumer| is_configured(&settings, consumer)).await {
-        tracing::warn!(%error, "failed to write down which consumers are configured");
+        tracing::warn!(%error, "failed to store which consumers are configured");
     }
     let ground = ground(&settings, store.clone(), Arc::clone(&clock));
     let loaded = load(&settings.resources, &ground).await.map_err(StartError::Configuration)?;
@@ -324,7 +324,7 @@ fn warn_of_leftovers(store: &Store, loaded: &Loaded) {
             consumer = consumer.name,
             messages = consumer.backlog,
             reason = inactive.reason,
-            "consumer is not in use any more, what waits for it is kept: see `pannier forget`"
+            "consumer is not in use any more, its messages are kept until `pannier forget` or the end of their retention"
         );
     }
     let mut kept = BTreeMap::<&str, u64>::new();

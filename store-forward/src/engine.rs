@@ -300,7 +300,7 @@ impl Engine {
                 consumer,
                 deleted,
                 kept_for_others = kept,
-                "inactive consumer was kept long enough, its backlog is deleted"
+                "retention of an inactive consumer is over, its backlog was deleted"
             );
         }
         let published =
@@ -353,7 +353,7 @@ impl Engine {
         match self.tables.next_expiry(&self.limits.retention()) {
             Ok(at_ms) => at_ms.map(|ms| ms.saturating_sub(self.tables.index.meta.base_ms)),
             Err(error) => {
-                tracing::error!(%error, "what is over its time can't be looked for");
+                tracing::error!(%error, "failed to find expired messages");
                 Some(self.clock.read().up_ms + millis(SWEEP_INTERVAL))
             }
         }

@@ -138,7 +138,7 @@ impl Error {
     }
 }
 
-/// The consumer that most of the messages are kept for where there is no room.
+/// The consumer that holds most of the messages when there is no room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// Its name.
@@ -154,7 +154,7 @@ impl fmt::Display for Holder {
         let Self { consumer, messages, inactive } = self;
         write!(f, "{messages} messages wait for {consumer}")?;
         if *inactive {
-            write!(f, ", which is not in use any more (`pannier forget` gives them up)")?;
+            write!(f, ", which is not in use any more (`pannier forget` deletes them)")?;
         }
         Ok(())
     }

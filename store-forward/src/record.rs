@@ -88,7 +88,7 @@ pub struct ConsumerSpec {
     pub kind: ConsumerKind,
     /// What it reads: topics that match any of these.
     pub filters: Vec<Filter>,
-    /// Where a message goes that it can't digest; without one such a message is redelivered.
+    /// Where messages go that it rejects; without one they are dropped and counted.
     pub dead_letter: Option<Topic>,
 }
 

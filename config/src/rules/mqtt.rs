@@ -68,7 +68,7 @@ pub(crate) fn check_rest(to: &Field<'_>, template: &str, filter: &str) -> Option
         return Some(());
     }
     to.refuse(
-        format!("{{rest}} is what a wildcard matched, and {filter:?} has none"),
+        format!("{{rest}} stands for what a wildcard matched, and {filter:?} has no wildcard"),
         "write the topic itself, or let the filter end with /#",
     )
 }

@@ -185,7 +185,7 @@ async fn stop(running: &mut BTreeMap<String, Running>, which: impl Fn(&Running) 
     for running in running.values_mut().filter(|running| running.stop.is_none()) {
         if let Err(error) = (&mut running.task).await {
             let subscription = running.subscription.name();
-            tracing::error!(subscription, %error, "a subscription ended badly");
+            tracing::error!(subscription, %error, "a subscription stopped unexpectedly");
         }
     }
     running.retain(|_, running| running.stop.is_some());

@@ -20,7 +20,7 @@ pub(super) fn find(status: &Value, now_ms: u64) -> Vec<String> {
     if status["poisoned"].is_string() {
         let cause = str(status, "poisoned");
         found.push(format!(
-            "the store refuses writes: {cause}; mend that, then restart pannier (what was acknowledged is kept)"
+            "the store refuses writes: {cause}; fix that, then restart pannier (what was acknowledged is kept)"
         ));
     }
     found.extend(list(status, "damage").map(damage));
@@ -98,9 +98,9 @@ fn is_of(consumer: &Value, uplink: &Value) -> bool {
 fn app(app: &Value) -> Option<String> {
     let (id, port) = (str(app, "id"), num(app, "app_port"));
     match app["state"].as_str()? {
-        "waiting for its port" => {
-            Some(format!("nothing listens at port {port} for app {id}: start it, or set its port"))
-        }
+        "waiting for its port" => Some(format!(
+            "nothing listens at port {port} for app {id}: start the app, or correct its port"
+        )),
         "unhealthy" => Some(format!(
             "the health check of app {id} at port {port} fails: nothing is delivered to it until it succeeds"
         )),
@@ -130,14 +130,14 @@ fn stuck(consumer: &Value, now_ms: u64) -> Vec<String> {
             consumer["held_reason"].as_str().map(|why| format!(" ({})", text::escape(why)));
         let reason = reason.unwrap_or_default();
         found.push(format!(
-            "{messages} for {name}{reason}: mend the cause, then `pannier retry '{name}'`"
+            "{messages} for {name}{reason}: fix the cause, then `pannier retry '{name}'`"
         ));
     }
     let unmatched = num(consumer, "unmatched");
     if unmatched > 0 {
         let messages = text::count(unmatched, "message", "messages");
         found.push(format!(
-            "{messages} for {name} are in topics that it doesn't match any more: put its topics right, or `pannier forget '{name}'`"
+            "{messages} for {name} are in topics that it doesn't match any more: correct its topics to have them delivered, or delete all that waits for it (`pannier forget '{name}'` with --force)"
         ));
     }
     let at = consumer["last_refusal"]["at"].as_u64();
@@ -156,8 +156,6 @@ fn lost(status: &Value) -> Option<String> {
     lost.as_object_mut()?.remove("unclaimed");
     let lost = losses(&lost);
     (!lost.is_empty()).then(|| {
-        format!(
-            "messages were lost since the start: {lost}; the streams below and the log tell which"
-        )
+        format!("messages were lost since the start: {lost}; see the streams below and the log")
     })
 }

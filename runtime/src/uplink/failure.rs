@@ -123,7 +123,7 @@ impl LinkError {
             Self::Ended(reason) => format!("{peer} ended the connection: {reason}"),
             Self::TooLarge(bytes) => format!(
                 "the broker sent a packet of {bytes} bytes, the limit is {INCOMING_MAX}: remove the \
-                 message from the broker and let the broker refuse such (Mosquitto: \
+                 message from the broker and let it refuse such messages (Mosquitto: \
                  max_packet_size), or subscribe to less in spec.downlinks"
             ),
             Self::PublishTooLarge => format!("{peer} refused a message as too large"),
@@ -250,7 +250,7 @@ fn describe_refusal(refusal: &Refusal, peer: &Peer) -> String {
     let why = match refusal {
         Refusal::Login => "wrong user name or password: correct username, password, or set them",
         Refusal::NotAuthorized => {
-            "not authorized: correct username, password or client certificate, or allow them there"
+            "not authorized: correct username, password or client certificate, or allow them at the broker"
         }
         Refusal::ClientId => {
             return format!(
@@ -275,7 +275,7 @@ fn describe_io(error: &io::Error, peer: &Peer) -> String {
         }
         Kind::TimedOut => format!("{peer} doesn't answer: check the network and the url"),
         Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown => {
-            format!("there is no way to {peer}: check the network and the url")
+            format!("{peer} can't be reached: check the network and the url")
         }
         _ => format!("the connection to {peer} failed: {error}"),
     }
@@ -292,7 +292,7 @@ fn describe_tls(error: &rustls::Error, peer: &Peer) -> String {
         ),
         Error::PeerIncompatible(_) => {
             format!(
-                "{host} has no TLS version or cipher in common with us: it needs TLS 1.2 or 1.3"
+                "{host} has no TLS version or cipher in common with Pannier: it needs TLS 1.2 or 1.3"
             )
         }
         other => format!("TLS with {peer} failed: {}", words(&other.to_string())),
@@ -398,7 +398,7 @@ fn day(at: UnixTime) -> String {
     let seconds = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
     match OffsetDateTime::from_unix_timestamp(seconds) {
         Ok(at) => at.date().to_string(),
-        Err(_) => "a day that has no date".into(),
+        Err(_) => "an unknown date".into(),
     }
 }
 

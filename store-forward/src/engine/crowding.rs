@@ -1,12 +1,12 @@
-//! Who takes the room, where something is refused for want of it.
+//! Names the consumer that holds most of the space when a write is refused for lack of it.
 
 use std::collections::HashMap;
 
 use crate::error::{Error, Holder};
 use crate::tables::Index;
 
-/// How long an answer is good for, in milliseconds: looking at every stream for every message that is
-/// refused would cost more than taking it.
+/// How long an answer is reused, in milliseconds: to look at every stream for every refused message
+/// would cost more than to store the message.
 const KNOWN_MS: u64 = 1000;
 /// Answers that are remembered.
 const MOST_KNOWN: usize = 64;

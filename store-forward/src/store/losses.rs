@@ -1,4 +1,4 @@
-//! Tells in the log that messages were lost in the store: to expiry, or to a limit.
+//! Warns in the log of messages that expired, were unclaimed, or were dropped at a limit.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use crate::ids::StreamId;
 use crate::tables::{Index, Losses};
 
-/// Between two looks at the counts: bounds the log.
+/// Time between two looks at the counts, to bound the log.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// Topics named in one look.
+/// Topics that one look names at most.
 const NAMED: usize = 10;
 
 /// What was lost when it last looked.

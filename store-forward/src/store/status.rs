@@ -127,7 +127,7 @@ pub struct ConsumerStatus {
     pub name: String,
     /// `app` or `uplink`.
     pub kind: &'static str,
-    /// Messages that wait for it. Of an inactive consumer: that are kept for it.
+    /// Messages that wait for it, or are kept for it while it is inactive.
     pub backlog: u64,
     /// Messages that are kept for it in topics that its filters no longer match.
     pub unmatched: u64,
@@ -152,8 +152,8 @@ pub struct InactiveStatus {
     pub reason: &'static str,
     /// Whether it still collects what is published.
     pub collecting: bool,
-    /// Milliseconds of running after which what is kept for it is deleted, from the end of its
-    /// collecting; `None` is never.
+    /// How much longer its backlog is kept once it has stopped collecting, in milliseconds during
+    /// which the process runs; `None` is for ever.
     pub kept_for_ms: Option<u64>,
 }
 

@@ -1,6 +1,7 @@
-//! Whom messages are kept for. A consumer that is active has an open claim on each stream that its
-//! filters match. What a change takes out of its filters, and what it has when it stops collecting,
-//! stays its own by a closed claim, until it has these messages or is forgotten.
+//! Claims: which messages are kept for which consumer. An active consumer has an open claim on each
+//! stream that its filters match. When it stops reading a stream, because its filters change or it
+//! becomes inactive, the claim is closed: the messages so far are kept until it has them or is
+//! forgotten.
 
 use super::apply::release;
 use super::index::{Claim, Index};
@@ -10,7 +11,7 @@ use crate::error::Error;
 use crate::ids::{ConsumerId, Sequence, StreamId};
 use crate::record::ConsumerSpec;
 
-/// A stream that a consumer reads again: what is missing between the two was not kept for it.
+/// A stream that a consumer reads again. Messages between the two that are gone were not kept for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Resumed {
     pub(crate) stream: StreamId,
@@ -31,7 +32,7 @@ pub(super) fn register(
     Ok((id, change(index, writer, id, row)?))
 }
 
-/// Sets a consumer's row, and opens and closes its claims as that asks for.
+/// Sets a consumer's row, and opens and closes its claims accordingly.
 pub(super) fn change(
     index: &mut Index,
     writer: &mut Writer<'_>,
@@ -54,7 +55,7 @@ pub(super) fn change(
     Ok(resumed)
 }
 
-/// Opens a consumer's claim on a stream. Says what it may have missed, if it had one before.
+/// Opens a consumer's claim on a stream. Returns what it may have missed, if it had one before.
 fn open(
     index: &mut Index,
     writer: &mut Writer<'_>,
@@ -74,7 +75,7 @@ fn open(
     Ok(after.map(|after| Resumed { stream: id, after, until }).filter(|r| r.after < r.until))
 }
 
-/// Closes a consumer's claim behind the last message that there is.
+/// Closes a consumer's claim: it ends with the newest message.
 fn close(
     index: &mut Index,
     writer: &mut Writer<'_>,
@@ -89,8 +90,8 @@ fn close(
     release(index, writer, id)
 }
 
-/// Drops the closed claims under which nothing is kept any more. Says whether there were any. One
-/// whose consumer has all of it stays until then: what it alone was kept for must not count as lost.
+/// Drops the closed claims that keep no message any more; returns whether there were any. A claim
+/// stays even if its consumer has all of it: messages kept for it alone must not count as unclaimed.
 pub(super) fn drop_finished(
     index: &mut Index,
     writer: &mut Writer<'_>,

@@ -1,4 +1,4 @@
-//! Consumers that give up what is kept for them.
+//! Forgets consumers, or their backlogs.
 
 use super::apply::{lose, release};
 use super::claims;
@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::ids::{ConsumerId, Sequence, StreamId};
 use crate::record::Loss;
 
-/// What became of a backlog that was given up.
+/// What happened to a backlog that was given up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forgotten {
     /// Messages that were kept for nobody else: they are deleted, and counted as unclaimed.

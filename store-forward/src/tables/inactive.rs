@@ -10,10 +10,10 @@ use crate::error::Error;
 use crate::ids::ConsumerId;
 use crate::record::{InactiveReason, Retention};
 
-/// How often the time of an inactive consumer is written down: what a crash takes off is kept so
-/// much longer.
+/// How often the time of an inactive consumer is written down. A crash loses at most this much of
+/// it, so that the backlog is kept that much longer.
 const NOTE_MS: u64 = 3600 * 1000;
-/// What a store that is closed in good order writes down at least.
+/// The least time that is written down when the store is closed.
 const WORTH_NOTING_MS: u64 = 60 * 1000;
 
 /// Makes a consumer inactive. One that has stopped collecting does not begin again.
@@ -44,8 +44,8 @@ pub(super) fn resume(index: &mut Index, writer: &mut Writer<'_>, now_ms: u64) ->
     Ok(())
 }
 
-/// Counts the time up to now: ends the collecting of those whose grace is over, and forgets those
-/// that were kept long enough. Says who was forgotten.
+/// Counts the time up to now. Consumers whose grace is over stop collecting; those whose retention
+/// is over are forgotten, and returned.
 pub(super) fn age(
     index: &mut Index,
     writer: &mut Writer<'_>,

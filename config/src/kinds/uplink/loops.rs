@@ -43,7 +43,7 @@ fn comes_back(version: MqttVersion, route: &Route, downlink: &Downlink) -> bool 
 fn refuse(route_field: &Field<'_>, version: MqttVersion, route: &Route, downlink: &Downlink) {
     let field = route_field.fields().and_then(|fields| fields.get("to"));
     let problem = format!(
-        "{:?} can make topics that the downlink from {:?} matches: what goes up would come down again",
+        "{:?} can make topics that the downlink from {:?} matches: messages that go up would come down again",
         route.to, downlink.from
     );
     let other_way = match version {

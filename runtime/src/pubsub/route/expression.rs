@@ -40,7 +40,7 @@ impl Expression {
             .map_err(|errors| {
                 let cause = errors.to_string().replace('\n', " ");
                 format!(
-                    "is no CEL expression ({cause}): compare `event` with something, as in event.type == \"order\""
+                    "is not a CEL expression ({cause}): compare `event` with something, as in event.type == \"order\""
                 )
             })
     }
