@@ -153,9 +153,15 @@ async fn forget(args: ForgetArgs) -> ExitCode {
     let data_dir = self::data_dir(data_dir);
     match control::ask_to_forget(&data_dir, &consumer, force).await {
         Ok(ForgetAnswer { deleted, kept }) => {
-            let alone = if deleted == 0 { "" } else { " (nobody else waits for them)" };
+            let messages = text::count(deleted, "message", "messages");
+            let alone = match deleted {
+                0 => "",
+                1 => " (nobody else waits for it)",
+                _ => " (nobody else waits for them)",
+            };
+            let stay = if kept == 1 { "stays" } else { "stay" };
             print(&format!(
-                "forgot {}: {deleted} messages deleted{alone}, {kept} stay for others\n",
+                "forgot {}: {messages} deleted{alone}, {kept} {stay} for others\n",
                 text::escape(&consumer)
             ))
         }

@@ -183,11 +183,27 @@ fn render_status(out: &mut String, status: &crate::control::Status) {
         let _ =
             writeln!(out, "pannier_consumer_backlog{{consumer=\"{name}\"}} {}", consumer.backlog);
     }
+    render_claims(out, &store.consumers);
     render_deliveries(out, &store.consumers);
     head(out, "pannier_uplink_connected", "gauge", "1 while an uplink is connected.");
     for uplink in &status.uplinks {
         let (name, connected) = (escape(&uplink.name), u8::from(uplink.connected));
         let _ = writeln!(out, "pannier_uplink_connected{{uplink=\"{name}\"}} {connected}");
+    }
+}
+
+/// What waits for consumers that nobody configures, or that their filters no longer match.
+fn render_claims(out: &mut String, consumers: &[ConsumerStatus]) {
+    let help = "Messages kept for a consumer in topics that its filters no longer match.";
+    head(out, "pannier_consumer_unmatched", "gauge", help);
+    for ConsumerStatus { name, unmatched, .. } in consumers {
+        let name = escape(name);
+        let _ = writeln!(out, "pannier_consumer_unmatched{{consumer=\"{name}\"}} {unmatched}");
+    }
+    head(out, "pannier_consumer_inactive", "gauge", "1 while nobody names a consumer.");
+    for ConsumerStatus { name, inactive, .. } in consumers {
+        let (name, inactive) = (escape(name), u8::from(inactive.is_some()));
+        let _ = writeln!(out, "pannier_consumer_inactive{{consumer=\"{name}\"}} {inactive}");
     }
 }
 

@@ -200,24 +200,24 @@ impl Store {
     /// See [`Store::commit`].
     pub async fn configured(&self, is_named: impl Fn(&str) -> bool) -> Result<(), Error> {
         let reason = InactiveReason::NotConfigured;
-        let mut ops = Vec::new();
-        let mut back = String::new();
+        let (mut gone, mut back) = (Vec::new(), Vec::new());
         for (_, row) in self.inner.reader.consumers()? {
             let was = row.inactive.map(|inactive| inactive.reason);
             match (is_named(&row.spec.name), was == Some(reason)) {
-                (false, false) => ops.push(Op::Deactivate { name: row.spec.name, reason }),
-                (true, true) => {
-                    back.clone_from(&row.spec.name);
-                    ops.push(Op::Register(row.spec));
-                }
+                (false, false) => gone.push(Op::Deactivate { name: row.spec.name, reason }),
+                (true, true) => back.push(row.spec),
                 _ => {}
             }
         }
-        if ops.is_empty() {
-            return Ok(());
+        if !gone.is_empty() {
+            self.commit(gone).await?;
         }
-        let done = self.commit(ops).await?;
-        self.tell_missed(&back, &done.resumed)
+        for spec in back {
+            let name = spec.name.clone();
+            let done = self.commit(vec![Op::Register(spec)]).await?;
+            self.tell_missed(&name, &done.resumed)?;
+        }
+        Ok(())
     }
 
     /// Makes a consumer inactive that its app no longer names. Says whether it was active.

@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 use tests::binary::{self, Finished};
+use tests::http::Client;
 use tests::ledger::first_arrivals;
 use tests::{App, Broker, Device, Subscriber, until};
 
@@ -112,6 +113,8 @@ fn a_removed_uplink_keeps_its_backlog_collects_nothing_new_and_is_named() {
     let up = consumer(&device, "uplink/up");
     assert_eq!((&up["backlog"], &up["inactive"]["reason"]), (&json!(10), &json!("not configured")));
     assert_eq!(up["inactive"]["kept_for_ms"], Value::Null, "an uplink's is kept for ever");
+    let metrics = Client::new(device.metrics_port()).send("GET", "/metrics", &[], &[]).unwrap();
+    assert!(metrics.text().contains("pannier_consumer_inactive{consumer=\"uplink/up\"} 1"));
     wait_for_line(&device, &["consumer is not in use any more", "uplink/up"]);
     device.kill();
     let device = device.with_resource("uplink.yaml", &right).started();

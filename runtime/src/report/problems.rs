@@ -53,7 +53,8 @@ fn damage(damage: &Value) -> String {
 
 fn disk(status: &Value) -> Option<String> {
     let (used, limit) = (num(status, "disk_bytes"), num(status, "disk_limit"));
-    if limit == 0 || used < limit / 100 * NEARLY_FULL {
+    // The file keeps its size when it is drained: what is kept in it must need most of the room too.
+    if limit == 0 || used.min(alive(status) * 3 / 2) < limit / 100 * NEARLY_FULL {
         return None;
     }
     let waits = list(status, "consumers").max_by_key(|consumer| num(consumer, "backlog"));
@@ -66,6 +67,12 @@ fn disk(status: &Value) -> Option<String> {
         "the store has {used} of its limit of {limit}, and refuses what doesn't fit: let the backlog drain{}, or raise spec.limits.disk in the Node resource",
         waits.unwrap_or_default()
     ))
+}
+
+/// Bytes of the messages and the state that are kept. The store takes half as much again for them.
+fn alive(status: &Value) -> u64 {
+    let kept = list(status, "streams").chain(list(status, "state"));
+    kept.map(|part| num(part, "bytes")).sum()
 }
 
 fn disconnected(status: &Value, uplink: &Value, now_ms: u64) -> Option<String> {
@@ -137,7 +144,7 @@ fn stuck(consumer: &Value, now_ms: u64) -> Vec<String> {
     if unmatched > 0 {
         let messages = text::count(unmatched, "message", "messages");
         found.push(format!(
-            "{messages} for {name} are in topics that it doesn't match any more: correct its topics to have them delivered, or delete all that waits for it (`pannier forget '{name}'` with --force)"
+            "{messages} for {name} are in topics that it no longer matches: correct its topics to have them delivered, or run `pannier forget --force '{name}'`, which deletes all that waits for it"
         ));
     }
     let at = consumer["last_refusal"]["at"].as_u64();

@@ -62,12 +62,21 @@ fn each_problem_comes_with_its_remedy() {
     });
     let damage = with("damage", json!([damage]));
     assert_first_problem(&damage, &["2 B of j", "records 3 to 4", "in d", "check the disk"]);
-    let full = with("disk_bytes", json!(1 << 30));
+    let mut full = with("disk_bytes", json!(1 << 30));
+    full["state"] = json!([{ "component": "store", "keys": 1, "bytes": 700 << 20 }]);
     assert_first_problem(&full, &["limit of 1 GiB", "3 messages wait for uplink/u", "limits.disk"]);
     let lines = with("log_lines_lost", json!(2));
     assert_first_problem(&lines, &["2 log lines were lost", "standard error"]);
     let lost = with("lost_since_start", json!({ "expired": 1, "too_large": 2, "dropped": 0 }));
     assert_first_problem(&lost, &["1 expired, 2 too large"]);
+}
+
+#[test]
+fn a_store_that_was_drained_is_not_full_though_its_file_keeps_its_size() {
+    let mut drained = with("disk_bytes", json!(1 << 30));
+    drained["state"] = json!([{ "component": "store", "keys": 1, "bytes": 500 << 20 }]);
+    let text = text(&drained, None);
+    assert!(text.starts_with("no problems\n"), "{text}");
 }
 
 #[test]
@@ -115,8 +124,9 @@ fn messages_that_stay_are_a_problem_with_the_command_that_helps() {
     let held = consumer(&json!({ "held": 2, "held_reason": "too large for the broker" }));
     let retry = "`pannier retry 'app/shop/pubsub/orders'`";
     assert_first_problem(&held, &["2 messages are held", "too large for the broker", retry]);
+    let force = "`pannier forget --force 'app/shop/pubsub/orders'`";
     let unmatched = consumer(&json!({ "unmatched": 1 }));
-    assert_first_problem(&unmatched, &["1 message for", "doesn't match any more", forget]);
+    assert_first_problem(&unmatched, &["1 message for", "no longer matches", force]);
     let refusal = json!({
         "topic": "orders", "sequence": 8, "attempt": 3, "reason": "500", "at": now_ms(),
     });

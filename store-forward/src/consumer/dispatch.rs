@@ -164,18 +164,19 @@ impl Dispatcher {
         self.lanes.keys().copied().collect()
     }
 
-    /// The consumer gave up its backlog of a stream, and `cursor` is where it stands now. What is in
-    /// flight lands, and is not sent again.
-    pub fn skip(&mut self, stream: StreamId, cursor: Cursor) {
+    /// The consumer gave up its backlog of a stream, and `cursor` is where it stood then or later. What
+    /// is in flight lands, and is not sent again. What came after the backlog may have been read.
+    pub fn skip(&mut self, stream: StreamId, cursor: &Cursor) {
         let Some(lane) = self.lanes.get_mut(&stream) else { return };
+        let Lane { cursor: has, queue, refused, held, again, expiries, .. } = lane;
+        has.acknowledge(Sequence(1), cursor.done);
+        queue.retain(|message| !has.has(message.sequence));
+        refused.retain(|sequence, _| !has.has(*sequence));
+        held.retain(|sequence, _| !has.has(*sequence));
+        again.retain(|sequence| !has.has(*sequence));
+        expiries.retain(|sequence, _| !has.has(*sequence));
         lane.read = lane.read.max(cursor.done);
-        lane.cursor = cursor;
-        lane.queue.clear();
-        lane.refused.clear();
-        lane.held.clear();
-        lane.again.clear();
-        lane.expiries.clear();
-        lane.waits_since = None;
+        lane.waits_since = lane.waits_since.filter(|_| !lane.queue.is_empty());
         lane.more = true;
     }
 

@@ -63,8 +63,10 @@ impl Progress {
 
     /// Asks the consumer to try again what it holds; returns how much that is.
     pub(crate) fn retry(&self) -> usize {
+        // Counted first: the consumer shows at once that it holds nothing any more.
+        let held = self.seen().held.len();
         self.retry.notify_one();
-        self.seen().held.len()
+        held
     }
 
     /// Resolves once somebody has asked for a retry.

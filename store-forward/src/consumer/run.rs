@@ -137,7 +137,7 @@ impl Driver {
     fn skip(&mut self) {
         for stream in self.dispatcher.streams() {
             match self.consumer.cursor(stream) {
-                Ok(cursor) => self.dispatcher.skip(stream, cursor),
+                Ok(cursor) => self.dispatcher.skip(stream, &cursor),
                 Err(error) => self.cannot_read(&error),
             }
         }

@@ -286,7 +286,7 @@ fn skip_hole(index: &mut Index, writer: &mut Writer<'_>, id: StreamId) -> Result
     let first = if row.messages == next.0 - from.0 {
         from
     } else {
-        writer.first_message(id, from)?.map_or(next, |(sequence, _)| sequence)
+        writer.first_place(id, from)?.unwrap_or(next)
     };
     if first != from
         && let Some(stream) = index.stream_mut(id)

@@ -65,7 +65,7 @@ fn give_up(
     let Claim { consumer, until } = claim;
     let cursor = index.cursors.get(&(consumer, id)).cloned().unwrap_or_default();
     let mut from = cursor.done.next();
-    while let Some((sequence, _)) = writer.first_message(id, from)? {
+    while let Some(sequence) = writer.first_place(id, from)? {
         if until.is_some_and(|until| sequence > until) {
             break;
         }

@@ -132,7 +132,7 @@ fn largest(index: &Index, id: StreamId) -> StreamId {
 
 fn drop_oldest(index: &mut Index, writer: &mut Writer<'_>, id: StreamId) -> Result<bool, Error> {
     let Some(first) = index.streams.get(&id).map(|s| s.row.first) else { return Ok(false) };
-    let Some((sequence, _)) = writer.first_message(id, first)? else { return Ok(false) };
+    let Some(sequence) = writer.first_place(id, first)? else { return Ok(false) };
     lose(index, writer, id, sequence, Loss::Overflow)?;
     release_beyond(index, writer, id, sequence)?;
     Ok(true)

@@ -202,6 +202,17 @@ impl<'t> Writer<'t> {
         Ok(Some((Sequence(key.value().1), decode("a message", row.value())?)))
     }
 
+    /// The place of the first message from `from` on, without reading what may be large.
+    pub(super) fn first_place(
+        &mut self,
+        stream: StreamId,
+        from: Sequence,
+    ) -> Result<Option<Sequence>, Error> {
+        let messages = table!(self.messages, MESSAGES);
+        let found = messages.range((stream.0, from.0)..=(stream.0, u64::MAX))?.next();
+        Ok(found.transpose()?.map(|(key, _)| Sequence(key.value().1)))
+    }
+
     /// Removes a message; says what it was and how large its row.
     pub(super) fn remove_message(
         &mut self,

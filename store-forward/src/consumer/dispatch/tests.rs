@@ -191,15 +191,38 @@ fn what_gets_over_its_time_while_it_waits_is_not_sent_and_holds_up_nothing() {
     assert!(next(&mut dispatcher, 40).is_empty());
 }
 
+fn up_to(done: u64) -> Cursor {
+    Cursor { done: Sequence(done), ..Cursor::default() }
+}
+
 #[test]
 fn a_backlog_that_was_given_up_is_not_delivered_and_what_is_in_flight_comes_to_nothing() {
     let mut dispatcher = dispatcher(policy(1, 1), &[None, None, None, None]);
     assert_eq!(next(&mut dispatcher, 1), [1]);
-    dispatcher.skip(T, Cursor { done: Sequence(4), ..Cursor::default() });
+    dispatcher.skip(T, &up_to(4));
     assert!(settle(&mut dispatcher, 1, &[(1, Outcome::Retry("no".into()))]).is_empty());
     assert!(next(&mut dispatcher, 100).is_empty());
     dispatcher.read(at(100), T, vec![message(5, None)], false);
     assert_eq!(next(&mut dispatcher, 102), [5]);
+}
+
+#[test]
+fn what_comes_after_a_backlog_was_given_up_is_delivered_once_though_it_was_read_before() {
+    let mut dispatcher = dispatcher(policy(1, 1), &[None; 4]);
+    assert_eq!(next(&mut dispatcher, 1), [1]);
+    settle(&mut dispatcher, 1, &[(1, Outcome::Ack)]);
+    assert_eq!(next(&mut dispatcher, 1), [2]);
+    settle(&mut dispatcher, 1, &[(2, Outcome::Retry("busy".into()))]);
+    // The store had given up the first two when the others came: it says so late.
+    dispatcher.skip(T, &up_to(2));
+    assert_eq!(next(&mut dispatcher, 9), [3]);
+    settle(&mut dispatcher, 9, &[(3, Outcome::Ack)]);
+    dispatcher.skip(T, &up_to(2));
+    assert_eq!(dispatcher.wants().map(|(_, after, _)| after), Some(Sequence(4)));
+    assert_eq!(next(&mut dispatcher, 9), [4]);
+    settle(&mut dispatcher, 9, &[(4, hold())]);
+    dispatcher.skip(T, &up_to(2));
+    assert_eq!(numbers(&dispatcher.held_places()), [4]);
 }
 
 fn hold() -> Outcome {
