@@ -305,14 +305,15 @@ fn render(block: Arc<PubSubBlock>) -> Render {
     })
 }
 
-/// Whether a flag or a file names the consumer, or the app that it is a subscription of.
+/// Whether a flag or a file names the consumer, or the app that it is a subscription of. An app
+/// without a port is never called, so nothing is collected for it.
 fn is_configured(settings: &Settings, consumer: &str) -> bool {
     let is_of = |kind: &str, name: &str| {
         let rest = consumer.strip_prefix(kind).and_then(|rest| rest.strip_prefix(name));
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     settings.resources.uplinks.iter().any(|uplink| is_of("uplink/", &uplink.name))
-        || settings.apps.iter().any(|app| is_of("app/", &app.id))
+        || settings.apps.iter().any(|app| app.port.is_some() && is_of("app/", &app.id))
 }
 
 /// Warns of what the store keeps for consumers and components that nobody names any more.

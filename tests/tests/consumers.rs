@@ -151,6 +151,22 @@ fn one_wrong_answer_of_an_app_costs_it_nothing() {
 }
 
 #[test]
+fn a_subscription_of_an_app_that_is_no_longer_called_can_be_forgotten() {
+    let app = App::start(orders());
+    let mut device = Device::new().with_app(&app).started();
+    device.wait_for_app();
+    drop(app);
+    publish(&device, "orders", 0..3);
+    device.kill();
+    let device = Device::new().with_data_of(&device).started();
+    let orders = consumer(&device, "app/tester/pubsub/orders");
+    assert_eq!(orders["inactive"]["reason"], "not configured");
+    publish(&device, "orders", 3..5);
+    let done = forget(&device, &["app/tester/pubsub/orders"]);
+    assert!(done.said.contains("3 messages deleted"), "{}", done.said);
+}
+
+#[test]
 fn forgetting_takes_the_name_as_it_is_shown_and_says_what_it_did() {
     let app = App::start(json!([
         { "pubsubname": "pubsub", "topic": "orders", "route": "/orders" },

@@ -205,6 +205,27 @@ fn a_message_over_the_brokers_maximum_is_held_until_the_broker_takes_more() {
     assert_eq!(held()["held"], 0);
 }
 
+#[test]
+fn a_message_that_the_broker_closes_the_connection_on_holds_up_no_other() {
+    let mut broker = Broker::new();
+    broker.limit_packets(Some(2000));
+    broker.start();
+    let subscriber = Subscriber::start(broker.port(), "fleet/#");
+    let url = format!("mqtt://127.0.0.1:{}", broker.port());
+    // By MQTT 3.1.1 a broker can't tell its limit.
+    let device =
+        Device::new().with_resource("uplink.yaml", &uplink(&url, ", version: \"3.1.1\"")).started();
+    device.publish("sensors/speed", &json!("x".repeat(3000)));
+    publish(&device, 0..5);
+    let received = subscriber.wait_for("the small messages", |received| has(received, 4));
+    assert!((0..5).all(|n| has(&received, n)), "{received:?}");
+    until("the large one is held", || {
+        let consumer = device.status_of("consumers", "uplink/up");
+        let reason = consumer["held_reason"].as_str().unwrap_or_default().to_owned();
+        (consumer["held"] == 1 && reason.contains("closed the connection")).then_some(())
+    });
+}
+
 /// A device whose uplink is up, with these routes and downlinks.
 fn carrying(broker: &Broker, app: &App, version: &str, carries: &str) -> Device {
     let resource = format!(

@@ -37,6 +37,11 @@ impl<T> Acks<T> {
         self.written.back().and_then(|(_, message)| message.as_ref())
     }
 
+    /// Messages that are written and not acknowledged.
+    pub(super) fn open(&self) -> usize {
+        self.written.iter().filter(|(_, open)| open.is_some()).count()
+    }
+
     /// Takes the largest of the messages that are written and not acknowledged.
     pub(super) fn take_largest(&mut self, size: impl Fn(&T) -> usize) -> Option<T> {
         let open = self.written.iter_mut().filter(|(_, open)| open.is_some());

@@ -29,6 +29,11 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// A connection that the broker closes within this, more than once in a row, looks like two clients
 /// with one id: each takes it from the other at its next try.
 const SHARED_ID_WITHIN: Duration = Duration::from_secs(300);
+/// Connections in a row that the broker closed with messages sent and none answered, after which one
+/// message at a time is sent: a broker may close the connection on a message instead of refusing it.
+const ALONE_AFTER: u32 = 3;
+/// After so many in a row the message that was alone on the last one is held.
+const HOLD_AFTER: u32 = 5;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +103,17 @@ struct Connection {
     inbox: mpsc::Sender<Received>,
     answered: u64,
     subscriptions: Subscriptions,
+    /// Connections in a row, before this one, that the broker closed without answering a message.
+    unanswered: u32,
+}
+
+/// What a connection came to.
+#[derive(Default)]
+struct Account {
+    /// Answers that it brought.
+    answered: u64,
+    /// Messages were sent, and it ended before any of them was answered.
+    unanswered: bool,
 }
 
 impl Connector {
@@ -107,15 +123,23 @@ impl Connector {
         let peer = Peer::new(&self.spec, &self.client_id);
         let mut failures = 0;
         let mut closed = 0;
+        let mut unanswered = 0;
         for generation in 1.. {
             let began = Instant::now();
-            let ended = self.once(generation, stop.as_mut()).await;
+            let ended = self.once(generation, unanswered, stop.as_mut()).await;
             self.lane.send_replace(None);
             self.status.connected(false);
-            let (error, answered) = match ended {
+            let (error, account) = match ended {
                 (Ok(()), _) => return,
-                (Err(error), answered) => (error, answered),
+                (Err(error), account) => (error, account),
             };
+            let answered = account.answered;
+            match error {
+                Failure::Broken(LinkError::Closed) if account.unanswered => unanswered += 1,
+                // The broker wasn't reached: that tells nothing of its messages.
+                _ if answered == 0 && !account.unanswered => {}
+                _ => unanswered = 0,
+            }
             // A connection that was of use starts the count anew.
             // One that brings the same packet each time is none, whatever else it brings.
             let useful = (answered > 0 || began.elapsed() >= self.backoff.max)
@@ -126,7 +150,11 @@ impl Connector {
             let taken = short && matches!(error, Failure::Broken(LinkError::Closed));
             closed = if taken { closed + 1 } else { 0 };
             let mut error = error.describe(&peer);
-            if closed > 1 {
+            if unanswered > 1 {
+                error = format!(
+                    "{error} and without answering a message, {unanswered} times in a row: perhaps one of them is too large for it, or not allowed"
+                );
+            } else if closed > 1 {
                 error = format!("{error}, {closed} times in a row: perhaps {}", peer.shared_id());
             }
             let retry_in = text::duration(delay);
@@ -139,27 +167,29 @@ impl Connector {
         }
     }
 
-    /// One connection, from its start to its end; and how many answers it brought.
+    /// One connection, from its start to its end, and what it came to.
     async fn once(
         &self,
         generation: u64,
+        unanswered: u32,
         mut stop: Pin<&mut impl Future<Output = ()>>,
-    ) -> (Result<(), Failure>, u64) {
+    ) -> (Result<(), Failure>, Account) {
         let opened = tokio::select! {
-            () = stop.as_mut() => return (Ok(()), 0),
+            () = stop.as_mut() => return (Ok(()), Account::default()),
             opened = self.open() => opened,
         };
         let (client, mut events, terms) = match opened {
             Ok(opened) => opened,
-            Err(error) => return (Err(error), 0),
+            Err(error) => return (Err(error), Account::default()),
         };
+        let window = if unanswered >= ALONE_AFTER { 1 } else { self.window };
         let (inbox, arrived) = mpsc::channel(usize::from(UNACKED_MAX));
         let (queue, queued) = mpsc::unbounded_channel();
         let lane = Lane {
             generation,
             queue,
             version: self.spec.version,
-            window: usize::from(self.window.min(terms.receive_max).max(1)),
+            window: usize::from(window.min(terms.receive_max).max(1)),
             packet_max: terms.packet_max,
             retain: terms.retain,
         };
@@ -174,6 +204,7 @@ impl Connector {
             lane,
             inbox,
             answered: 0,
+            unanswered,
         };
         let ended = tokio::select! {
             () = stop => Ok(()),
@@ -187,7 +218,9 @@ impl Connector {
         }
         // Before what is in flight is given up: who is told so must not find this lane open.
         self.lane.send_replace(None);
-        (ended, connection.answered)
+        let answered = connection.answered;
+        let unanswered = answered == 0 && connection.acks.open() > 0;
+        (ended, Account { answered, unanswered })
     }
 
     async fn open(&self) -> Result<(Client, EventLoop, Terms), Failure> {
@@ -249,8 +282,10 @@ impl Connector {
                             _ => {}
                         }
                     }
-                    if matches!(error, Failure::Broken(LinkError::PublishTooLarge)) {
-                        c.hold_largest();
+                    match error {
+                        Failure::Broken(LinkError::PublishTooLarge) => c.hold_largest(),
+                        Failure::Broken(LinkError::Closed) => c.hold_the_only_one(),
+                        _ => {}
                     }
                     return Err(error);
                 }
@@ -330,6 +365,22 @@ impl Connection {
         let _ = done.send(Outcome::Hold(format!(
             "the broker refused its MQTT packet of {bytes} bytes as too large: send smaller \
              messages, or raise the broker's limit (Mosquitto: message_size_limit)"
+        )));
+    }
+
+    /// The broker closed the connection. If it has done so before without answering a message, and
+    /// only one was sent on this connection, that one is the cause.
+    fn hold_the_only_one(&mut self) {
+        let closed = self.unanswered + 1;
+        if closed < HOLD_AFTER || self.answered > 0 || self.acks.open() != 1 {
+            return;
+        }
+        let Some((done, bytes)) = self.acks.take_largest(|(_, bytes)| *bytes) else { return };
+        self.answered += 1;
+        let _ = done.send(Outcome::Hold(format!(
+            "the broker closed the connection on its MQTT packet of {bytes} bytes, {closed} times \
+             in a row: send smaller messages, raise the broker's limit (Mosquitto: \
+             max_packet_size), or allow the topic there"
         )));
     }
 

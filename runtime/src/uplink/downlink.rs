@@ -1,6 +1,7 @@
 //! What comes down: committed to a local topic first, acknowledged to the broker after.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use store_forward::Error;
@@ -15,6 +16,8 @@ use crate::pubsub::cloudevent;
 
 /// Messages in one commit: what came while the one before was synced.
 const BATCH_MAX: usize = 64;
+/// Between two tries to commit what the store has no room for.
+const FULL_RETRY: Duration = Duration::from_secs(1);
 
 /// Makes operations durable in one store.
 pub(super) type Commit =
@@ -95,17 +98,35 @@ fn is_legal((target, message): &Placed<'_>) -> bool {
     checked.is_ok()
 }
 
+/// Has operations committed, once there is room for them. Ending the connection while there is none
+/// would keep what makes room from going up, and the broker would send the messages again at once.
+async fn store(target: &Target, ops: impl Fn() -> Vec<Op>) -> Result<(), Error> {
+    let mut told = false;
+    loop {
+        match (target.commit)(ops()).await {
+            Err(error) if error.is_full() => {
+                if !std::mem::replace(&mut told, true) {
+                    let uplink = target.uplink.as_str();
+                    tracing::warn!(uplink, %error, "no room for messages from the broker, they wait");
+                }
+                tokio::time::sleep(FULL_RETRY).await;
+            }
+            other => return other,
+        }
+    }
+}
+
 /// Commits messages of one store.
 async fn commit(run: &[Placed<'_>]) -> Result<(), Error> {
     let Some((first, _)) = run.first() else { return Ok(()) };
-    let ops = run.iter().map(|(target, message)| publish(target, message)).collect();
-    match (first.commit)(ops).await {
+    let ops = || run.iter().map(|(target, message)| publish(target, message)).collect();
+    match store(first, ops).await {
         // One of them, or all together, are too much for a record: that one alone is refused.
         Err(Error::TooLarge { .. }) => {}
         other => return other,
     }
     for (target, message) in run {
-        match (target.commit)(vec![publish(target, message)]).await {
+        match store(target, || vec![publish(target, message)]).await {
             // It would never fit, and the broker would send it for ever.
             Err(error @ Error::TooLarge { .. }) => {
                 tracing::error!(topic = message.topic, %error, "message from the broker dropped");
@@ -152,6 +173,8 @@ fn content_type(message: &Received) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use futures_util::future::FutureExt;
 
     use super::*;
@@ -205,6 +228,21 @@ mod tests {
             assert!(is_legal(&(&fixed, &message)), "{topic:?}");
         }
         assert!(is_legal(&(&all, &received("$sys/a b", b"", None))));
+    }
+
+    #[tokio::test]
+    async fn a_message_waits_while_the_store_is_full_and_is_committed_once_there_is_room() {
+        let tries = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&tries);
+        let commit: Commit = Arc::new(move |_| {
+            let before = counted.fetch_add(1, Ordering::Relaxed);
+            let full = Error::NodeFull { used: 2, limit: 1, holder: None };
+            std::future::ready(if before < 1 { Err(full) } else { Ok(()) }).boxed()
+        });
+        let target = Target { commit, ..target("a", "a") };
+        let message = received("a", b"1", None);
+        assert!(super::commit(&[(&target, &message)]).await.is_ok());
+        assert_eq!(tries.load(Ordering::Relaxed), 2);
     }
 
     #[test]
