@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::ids::{ConsumerId, Epoch, NodeId, Sequence, StreamId};
 use crate::limits::StreamLimits;
 use crate::record::{ConsumerSpec, InactiveReason, Op, Retention, Topic};
-use crate::tables::{Page, Reader, Resumed};
+use crate::tables::{ConsumerRow, Page, Reader, Resumed};
 
 pub use crate::engine::{Committed, OpenError, Options, Published};
 pub use crate::tables::{Cursor, Forgotten, Losses, Row};
@@ -177,9 +177,7 @@ impl Store {
     ///
     /// [`Error::UnknownConsumer`]; or when the tables can't be read.
     pub fn retry(&self, name: &str) -> Result<usize, Error> {
-        let known =
-            self.inner.reader.consumers()?.into_iter().find(|(_, row)| row.spec.name == name);
-        let (id, _) = known.ok_or_else(|| Error::UnknownConsumer(name.to_owned()))?;
+        let (id, _) = self.consumer_named(name)?;
         Ok(self.inner.progress.get(id).map_or(0, |progress| progress.retry()))
     }
 
@@ -226,8 +224,8 @@ impl Store {
     ///
     /// [`Error::UnknownConsumer`]; see [`Store::commit`].
     pub async fn unsubscribed(&self, name: &str) -> Result<bool, Error> {
-        let mut known = self.inner.reader.consumers()?.into_iter();
-        if known.any(|(_, row)| row.spec.name == name && row.inactive.is_some()) {
+        let (_, row) = self.consumer_named(name)?;
+        if row.inactive.is_some() {
             return Ok(false);
         }
         let reason = InactiveReason::NotSubscribed;
@@ -242,10 +240,7 @@ impl Store {
     ///
     /// [`Error::UnknownConsumer`], [`Error::InUse`]; see [`Store::commit`].
     pub async fn forget(&self, name: &str, force: bool) -> Result<Forgotten, Error> {
-        let mut known = self.inner.reader.consumers()?.into_iter();
-        let Some((_, row)) = known.find(|(_, row)| row.spec.name == name) else {
-            return Err(Error::UnknownConsumer(name.to_owned()));
-        };
+        let (_, row) = self.consumer_named(name)?;
         let name = name.to_owned();
         let op = match (row.inactive, force) {
             (Some(_), _) => Op::Unregister { name },
@@ -253,6 +248,12 @@ impl Store {
             (None, false) => return Err(Error::InUse(name)),
         };
         Ok(self.commit(vec![op]).await?.forgotten.unwrap_or_default())
+    }
+
+    fn consumer_named(&self, name: &str) -> Result<(ConsumerId, ConsumerRow), Error> {
+        let mut known = self.inner.reader.consumers()?.into_iter();
+        let known = known.find(|(_, row)| row.spec.name == name);
+        known.ok_or_else(|| Error::UnknownConsumer(name.to_owned()))
     }
 
     fn tell_missed(&self, consumer: &str, resumed: &[Resumed]) -> Result<(), Error> {

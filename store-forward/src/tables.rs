@@ -28,10 +28,8 @@ pub(crate) use file::{Ballast, TablesFile, finish};
 pub use forget::Forgotten;
 pub(crate) use index::Index;
 pub(crate) use read::{Page, Reader, StreamView};
-#[cfg(feature = "simulation")]
-pub(crate) use rows::ConsumerRow;
+pub(crate) use rows::{ConsumerRow, Inactive, StateCount};
 pub use rows::{Cursor, Losses, Row};
-pub(crate) use rows::{Inactive, StateCount};
 pub(crate) use schema::Writer;
 
 /// What applying a record did, for whoever waits for it.

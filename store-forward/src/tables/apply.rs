@@ -4,8 +4,7 @@ use super::index::{Claim, Index};
 use super::overflow;
 use super::rows::{MessageRow, StateRow};
 use super::schema::Writer;
-use super::{Applied, claims, expire};
-use super::{forget, inactive};
+use super::{Applied, claims, expire, forget, inactive};
 use crate::consumer::{dead_letter_origin, mark_dead_letter};
 use crate::error::Error;
 use crate::ids::{ConsumerId, Lsn, Sequence, StreamId};
@@ -399,7 +398,7 @@ fn give_up(
     (consumer, id, sequence): (ConsumerId, StreamId, Sequence),
     loss: Loss,
 ) -> Result<(), Error> {
-    if writer.message(id, sequence)?.is_some()
+    if writer.first_place(id, sequence)? == Some(sequence)
         && let Some(stream) = index.stream_mut(id)
     {
         stream.row.losses.count(loss);
