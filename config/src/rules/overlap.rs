@@ -1,4 +1,4 @@
-//! Whether two sets of MQTT topics can have a topic in common.
+//! Overlap of MQTT topic filters and templates.
 
 /// The part of a remote filter that topics are matched by: a shared subscription without its group
 /// (MQTT 5, section 4.8.2).
@@ -9,13 +9,13 @@ pub(crate) fn matched_part(filter: &str) -> &str {
     }
 }
 
-/// Whether a topic can match both filters.
+/// Returns whether a topic can match both filters.
 pub(crate) fn filters(one: &str, other: &str) -> bool {
     overlap(levels(one), levels(other))
 }
 
-/// Whether `filter` can match what the template `to` makes of a topic that `from` matches. `{node}`
-/// equals only itself and wildcards. May be true in error where `{topic}` or `{rest}` is followed
+/// Returns whether `filter` can match a topic that the template `to` makes of one that `from`
+/// matches. `{node}` equals only itself and wildcards. May be true in error where `{topic}` or `{rest}` is followed
 /// by more, never false in error.
 pub(crate) fn template(to: &str, from: &str, pubsub: &str, filter: &str) -> bool {
     let pubsub_in = |level: &str| level.replace("{pubsub}", pubsub);

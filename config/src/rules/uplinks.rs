@@ -1,4 +1,4 @@
-//! What must hold among uplinks, once all files are read.
+//! Rules that hold between uplinks, checked once all files are read.
 
 use crate::model::{Resources, Uplink};
 use crate::report::Report;

@@ -1,4 +1,4 @@
-//! What clients cost that send in chunks, stall, or never finish.
+//! Costs of clients that send in chunks, stall, or never finish a request.
 
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
@@ -20,7 +20,7 @@ const BESIDE_BYTES: usize = 20_000;
 const BESIDE_ROUNDS: usize = 9;
 const HEADS: usize = 1000;
 const HEAD_BYTES: usize = 60_000;
-/// What the program needs to notice what clients did.
+/// Time for the program to notice what clients did.
 const SETTLES: Duration = Duration::from_secs(1);
 
 /// Publishes a second with bodies in chunks, over those that tell their length.

@@ -47,7 +47,7 @@ pub(super) struct Connections {
 #[derive(Debug)]
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    /// Whether the app has sent anything since this was last cleared.
+    /// Set once the app has sent something since the flag was last cleared.
     heard: Arc<AtomicBool>,
     idle_since: Instant,
 }
@@ -111,7 +111,7 @@ impl Connections {
         let stream = Watched { stream, heard: Arc::clone(&heard) };
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(&error))?;
-        // It ends with the sender, and whoever waits for an answer is told of an error.
+        // The connection task ends when the sender is dropped; pending calls then get an error.
         tokio::spawn(async move { drop(connection.await) });
         Ok(Connection { sender, heard, idle_since: Instant::now() })
     }
@@ -136,7 +136,7 @@ impl Connection {
     }
 }
 
-/// What an error means that came after the connection was made.
+/// Maps an error on an established connection to a [`CallError`].
 pub(super) fn failure(error: &(dyn StdError + 'static)) -> CallError {
     if is_broken(error) {
         CallError::Broken(chain(error))
