@@ -2,20 +2,22 @@
 //!
 //! | module | one sentence |
 //! | --- | --- |
-//! | [`state`] | what a state store can do, and the stores |
-//! | [`pubsub`] | what a pub/sub component can do, and the components |
+//! | [`port`] | what a state store and a pub/sub component can do |
+//! | `state` | the state stores |
+//! | `pubsub` | the pub/sub components |
 //! | [`metadata`] | a component's settings, taken one by one; what is left over is an error |
 //! | [`Refusal`] | why a component did not do it |
 //! | [`registry`] | the one table from a type's name to its constructor |
 
 pub mod metadata;
-pub mod pubsub;
+pub mod port;
+mod pubsub;
 mod refusal;
 pub mod registry;
-pub mod state;
+mod state;
 
 pub use metadata::{Metadata, MetadataError};
-pub use pubsub::{PubSub, SubscribeSpec};
+pub use port::pubsub::{PubSub, SubscribeSpec};
+pub use port::state::{EtagCondition, Item, StateError, StateOp, StateStore};
 pub use refusal::Refusal;
 pub use registry::{BuildError, Built, Context, build};
-pub use state::{EtagCondition, Item, StateError, StateOp, StateStore};

@@ -11,8 +11,9 @@ use store_forward::limits::Limits;
 use store_forward::store::{OpenError, Options};
 
 use crate::metadata::{Metadata, MetadataError};
-use crate::pubsub::{self, PubSub};
-use crate::state::{self, StateStore};
+use crate::port::pubsub::PubSub;
+use crate::port::state::StateStore;
+use crate::{pubsub, state};
 
 /// Every component type.
 pub const TYPES: &[Type] = &[

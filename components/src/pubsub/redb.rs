@@ -8,9 +8,9 @@ use store_forward::record::{ConsumerKind, ConsumerSpec, Filter, NewMessage, Op, 
 use store_forward::store::Identity;
 use store_forward::{Consumer, Store};
 
-use super::{PubSub, SubscribeSpec};
 use crate::Refusal;
 use crate::metadata::Metadata;
+use crate::port::pubsub::{PubSub, SubscribeSpec};
 use crate::registry::{BuildError, BuildPubSub, Context};
 
 /// The type's name.

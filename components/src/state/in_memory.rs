@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::StateStore;
 use super::redb::OnStore;
+use crate::port::state::StateStore;
 use crate::registry::{BuildError, Context};
 
 /// The type's name.

@@ -8,7 +8,7 @@ use store_forward::Error;
 use store_forward::record::{Condition, Op};
 use store_forward::store::{Row, Store};
 
-use super::{EtagCondition, Item, StateError, StateOp, StateStore};
+use crate::port::state::{EtagCondition, Item, StateError, StateOp, StateStore};
 use crate::registry::{BuildError, Context};
 
 /// The type's name.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use components::pubsub::SubscribeSpec;
+use components::SubscribeSpec;
 use config::model::SubscriptionSpec;
 use store_forward::backoff::Backoff;
 use store_forward::clock::Clock;

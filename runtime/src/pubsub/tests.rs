@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use components::pubsub::SubscribeSpec;
+use components::SubscribeSpec;
 use store_forward::Consumer;
 use store_forward::ids::{Epoch, NodeId};
 use store_forward::record::{ConsumerKind, ConsumerSpec, Filter};
