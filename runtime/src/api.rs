@@ -25,8 +25,8 @@ use tower_service::Service;
 use self::error::ApiError;
 use self::health::Health;
 use self::metadata::{AppConnection, ComponentInfo, Described};
-use crate::blocks::StateStores;
 use crate::pubsub::PubSubBlock;
+use blocks::state::StateStores;
 
 /// The header that carries the API's token.
 const TOKEN_HEADER: &str = "dapr-api-token";

@@ -10,13 +10,11 @@
 //! | [`wiring`] | who owns what, from start to drain |
 //! | [`load`] | from `Component` resources to building blocks |
 //! | [`api`] | the HTTP API of one app |
-//! | [`blocks`] | the building blocks as one app sees them |
 //! | [`pubsub`] | publishing, and each app's subscriptions |
 //! | [`app`] | the channel back to an app |
 //! | [`uplink`] | the way out to an MQTT broker |
 //! | [`tls`] | TLS by rustls, from files that may be renewed |
 //! | [`control`] | the socket that `pannier status` asks |
-//! | [`json_error`] | what is wrong with a JSON text |
 //! | [`report`] | `pannier status` for people |
 //! | [`ready`] | what is told once the start is over |
 //! | [`metrics`] | `/metrics` |
@@ -29,12 +27,10 @@
 
 pub mod api;
 pub mod app;
-pub mod blocks;
 pub mod check;
 pub mod cli;
 pub mod console;
 pub mod control;
-pub mod json_error;
 pub mod load;
 pub mod logs;
 pub mod metrics;

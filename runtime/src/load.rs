@@ -11,9 +11,9 @@ use store_forward::clock::Clock;
 use store_forward::limits::Limits;
 
 use crate::api::metadata::ComponentInfo;
-use crate::blocks::state::{KeyPrefix, StateComponent};
 use crate::pubsub::Entry;
 use crate::pubsub::scope::TopicScopes;
+use blocks::state::{KeyPrefix, StateComponent};
 
 /// What components are built on.
 pub struct Ground {

@@ -1,12 +1,10 @@
 //! The pub/sub building block: publishing, and the subscriptions of each app.
 
 pub mod answer;
-pub mod cloudevent;
 pub mod deliver;
-pub mod route;
 pub mod runner;
-pub mod scope;
-pub mod subscriptions;
+
+pub use blocks::pubsub::{cloudevent, route, scope, subscriptions};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

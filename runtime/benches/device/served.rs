@@ -11,7 +11,7 @@ use axum::serve::ListenerExt;
 use components::{PubSub, Refusal, SubscribeSpec};
 use runtime::api::health::Health;
 use runtime::api::{self, Api, ApiState, Blocks};
-use runtime::blocks::StateStores;
+use blocks::state::StateStores;
 use runtime::load::{Ground, load};
 use runtime::metrics::{Calls, Observer, observe};
 use runtime::pubsub::{Entry, PubSubBlock};

@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 use components::{Refusal, StateError};
 use serde_json::{Value, json};
 
-use crate::blocks::state::{IllegalKey, LookupError};
-use crate::json_error::explain;
 use crate::serve::Stalled;
+use blocks::json_error::explain;
+use blocks::state::{IllegalKey, LookupError};
 
 /// An error of the API: `{"errorCode","message","details"}`.
 #[derive(Clone, Debug, PartialEq, Eq)]

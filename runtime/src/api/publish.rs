@@ -20,9 +20,9 @@ use store_forward::record::NewMessage;
 use super::error::ApiError;
 use super::json;
 use super::request::{Body, Query};
-use crate::json_error::explain;
 use crate::pubsub::cloudevent::{self, Publish, is_type};
 use crate::pubsub::{PubSubBlock, PublishError};
+use blocks::json_error::explain;
 
 /// What the handlers need of the API's state.
 #[derive(Clone)]

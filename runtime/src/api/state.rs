@@ -21,8 +21,8 @@ use self::wire::{Options, WireBulkGet, WireItem, WireTransaction};
 use super::error::ApiError;
 use super::request::{Body, KeyTarget, One, Query};
 use super::{ApiState, json};
-use crate::blocks::state::BoundStore;
-use crate::json_error::explain;
+use blocks::json_error::explain;
+use blocks::state::BoundStore;
 
 pub(super) fn routes() -> Router<ApiState> {
     Router::new()

@@ -14,7 +14,6 @@ use crate::api::metadata::{
 };
 use crate::api::{self, Api, ApiState, ApiToken, Blocks};
 use crate::app::{self as channel, AppChannel, ChannelOptions};
-use crate::blocks::StateStores;
 use crate::control::ServedApp;
 use crate::load::Loaded;
 use crate::metrics::{Calls, Observer, observe};
@@ -22,6 +21,7 @@ use crate::pubsub::subscriptions::Subscription;
 use crate::pubsub::{PubSubBlock, Subscriptions};
 use crate::serve::Connections;
 use crate::settings::{AppSettings, Settings};
+use blocks::state::StateStores;
 
 /// What all apps share.
 pub(super) struct Parts<'a> {

@@ -9,7 +9,7 @@ use axum::extract::Request;
 use http_body_util::BodyExt;
 use runtime::api::metadata::AppConnection;
 use runtime::api::{Api, ApiState, Blocks, router};
-use runtime::blocks::StateStores;
+use blocks::state::StateStores;
 use runtime::load::{Ground, load};
 use runtime::pubsub::PubSubBlock;
 use serde_json::Value;

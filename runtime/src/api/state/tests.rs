@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::super::tests::{Answer, Fixture};
 use crate::api::Blocks;
-use crate::blocks::StateStores;
+use blocks::state::StateStores;
 
 const STORE: &str = "/v1.0/state/store";
 

@@ -133,7 +133,8 @@ impl Subscription {
         })
     }
 
-    pub(crate) fn declared(declared: &config::model::Subscription) -> Self {
+    /// A subscription that a resource declares.
+    pub fn declared(declared: &config::model::Subscription) -> Self {
         Self { spec: declared.spec.clone(), source: Source::Declarative }
     }
 }
@@ -208,7 +209,8 @@ fn same_topic(one: &Subscription, other: &Subscription) -> bool {
 }
 
 /// Why nothing can be delivered by it.
-pub(crate) fn problem(spec: &SubscriptionSpec) -> Option<String> {
+#[must_use]
+pub fn problem(spec: &SubscriptionSpec) -> Option<String> {
     if spec.pubsub.is_empty() {
         return Some("it names no pubsubname".to_owned());
     }

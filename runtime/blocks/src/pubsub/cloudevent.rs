@@ -395,7 +395,7 @@ impl<'a> Lookup<'a> {
 }
 
 /// A boolean as Go reads it; nothing is false.
-pub(super) fn flag(value: &str) -> Option<bool> {
+pub fn flag(value: &str) -> Option<bool> {
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
