@@ -19,7 +19,7 @@ use store_forward::Store;
 use store_forward::store::Forgotten;
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::app::{AppChannel, AppState};
+use crate::channel::http::{AppChannel, AppState};
 use crate::uplink::{Snapshot, UplinkStatus};
 
 /// The socket's name in the data directory.

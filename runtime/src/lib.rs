@@ -11,7 +11,8 @@
 //! | [`load`] | from `Component` resources to building blocks |
 //! | [`api`] | the HTTP API of one app |
 //! | [`pubsub`] | publishing, and each app's subscriptions |
-//! | [`app`] | the channel back to an app |
+//! | [`app`] | apps: health and start |
+//! | [`channel`] | the protocols by which apps are called |
 //! | [`uplink`] | the way out to an MQTT broker |
 //! | [`tls`] | TLS by rustls, from files that may be renewed |
 //! | [`control`] | the socket that `pannier status` asks |
@@ -27,6 +28,7 @@
 
 pub mod api;
 pub mod app;
+pub mod channel;
 pub mod check;
 pub mod cli;
 pub mod console;

@@ -7,7 +7,7 @@ use config::model::HealthCheck;
 use http::Method;
 use tokio::time::MissedTickBehavior;
 
-use super::AppChannel;
+use crate::channel::http::AppChannel;
 
 /// Counts failures: one success makes an app healthy, `threshold` failures in a row unhealthy.
 #[derive(Debug)]

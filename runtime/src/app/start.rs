@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use store_forward::backoff::Backoff;
 
-use super::{AppChannel, CallError};
+use crate::channel::http::{AppChannel, CallError};
 use crate::pubsub::subscriptions::{self, Subscription};
 
 /// Between two looks at a port that is closed: first as daprd's, then seldom enough for a battery.

@@ -19,7 +19,7 @@ use super::answer;
 use super::cloudevent::{CONTENT_TYPE, Event, Origin};
 use super::route::Routes;
 use super::subscriptions::{Settings, Subscription};
-use crate::app::{AppChannel, CallError};
+use crate::channel::http::{AppChannel, CallError};
 
 /// Delivers a subscription's messages over HTTP.
 pub struct AppSink {
@@ -135,7 +135,7 @@ impl AppSink {
         path: &str,
         headers: &[(HeaderName, HeaderValue)],
         body: Vec<u8>,
-    ) -> Result<crate::app::Answer, CallError> {
+    ) -> Result<crate::channel::http::Answer, CallError> {
         let _permit = match &self.permits {
             // The semaphore is never closed: without a permit there would be no bound.
             Some(permits) => permits.acquire().await.ok(),

@@ -17,8 +17,8 @@ use super::route::{RouteError, Routes};
 use super::scope::Operation;
 use super::subscriptions::{self, SettingError, Subscription, consumer_name};
 use super::{Entry, PubSubBlock};
-use crate::app::AppChannel;
 use crate::app::start::Subscriber;
+use crate::channel::http::AppChannel;
 
 /// The subscriptions of one app.
 pub struct Subscriptions {

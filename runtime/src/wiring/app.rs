@@ -13,7 +13,7 @@ use crate::api::metadata::{
     AppConnection, ComponentInfo, Described, HealthInfo, RuleInfo, SubscriptionInfo,
 };
 use crate::api::{self, Api, ApiState, ApiToken, Blocks};
-use crate::app::{self as channel, AppChannel, ChannelOptions};
+use crate::channel::http::{self as channel, AppChannel, ChannelOptions};
 use crate::control::ServedApp;
 use crate::load::Loaded;
 use crate::metrics::{Calls, Observer, observe};

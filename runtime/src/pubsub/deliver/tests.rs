@@ -11,8 +11,8 @@ use store_forward::ids::{Sequence, StreamId};
 use store_forward::record::{Timestamp, Topic};
 
 use super::*;
-use crate::app::tests::{FakeApp, channel, closed_port, hanging_up, options, silent};
-use crate::app::{AppChannel, ChannelOptions};
+use crate::channel::http::tests::{FakeApp, channel, closed_port, hanging_up, options, silent};
+use crate::channel::http::{AppChannel, ChannelOptions};
 use crate::pubsub::subscriptions::Source;
 use crate::pubsub::tests::identity;
 

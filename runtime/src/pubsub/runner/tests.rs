@@ -4,7 +4,7 @@ use store_forward::clock::{ManualClock, Reading};
 use store_forward::record::NewMessage;
 
 use super::*;
-use crate::app::tests::{FakeApp, channel, closed_port};
+use crate::channel::http::tests::{FakeApp, channel, closed_port};
 use crate::pubsub::scope::TopicScopes;
 use crate::pubsub::tests::{FakePubSub, block, entry};
 
@@ -99,7 +99,7 @@ impl OnStore {
             let shutdown = async {
                 let _ = ended.await;
             };
-            async move { crate::app::serve(&channel, None, runner.as_ref(), shutdown).await }
+            async move { crate::channel::http::serve(&channel, None, runner.as_ref(), shutdown).await }
         });
         Self { runner, block, channel, end, served }
     }
@@ -157,7 +157,7 @@ async fn messages_reach_an_app_that_comes_late_in_order_and_the_refused_one_its_
         r#"[{"pubsubname":"pubsub","topic":"a","route":"/a","deadLetterTopic":"dead"},
             {"pubsubname":"pubsub","topic":"dead","route":"/dead"}]"#,
     );
-    store.channel.wait_until(crate::app::AppState::takes_messages).await;
+    store.channel.wait_until(crate::channel::http::AppState::takes_messages).await;
     let mut seen = Vec::new();
     for _ in 0..3 {
         seen.push(next_event(&mut app).await);
@@ -177,7 +177,7 @@ async fn shutdown_ends_subscriptions_of_an_app_that_went_away() {
     let app = FakeApp::start().await;
     app.will_answer(200, TWO);
     let store = OnStore::serve(app.port).await;
-    store.channel.wait_until(crate::app::AppState::takes_messages).await;
+    store.channel.wait_until(crate::channel::http::AppState::takes_messages).await;
     assert_eq!(store.runner.active().len(), 2);
     store.shut_down().await;
 }

@@ -1,0 +1,3 @@
+//! The protocols by which apps are called.
+
+pub mod http;
