@@ -3,8 +3,8 @@
 use clap::Parser;
 use config::model::{Resources, Secret, Subscription, Uplink};
 
+use crate::assemble::Loaded;
 use crate::cli::{CheckArgs, Cli, Command};
-use crate::load::Loaded;
 use crate::pubsub::route::Routes;
 use crate::pubsub::subscriptions;
 use crate::secret::reveal;

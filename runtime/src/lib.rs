@@ -8,8 +8,8 @@
 //! | [`secret`] | passwords and tokens, from where a resource says |
 //! | [`serve`] | HTTP to whoever connects, within bounds |
 //! | [`wiring`] | who owns what, from start to drain |
-//! | [`load`] | from `Component` resources to building blocks |
-//! | [`api`] | the HTTP API of one app |
+//! | [`assemble`] | from `Component` resources to building blocks |
+//! | [`api`] | the APIs by which apps call |
 //! | [`pubsub`] | publishing, and each app's subscriptions |
 //! | [`app`] | apps: health and start |
 //! | [`channel`] | the protocols by which apps are called |
@@ -28,12 +28,13 @@
 
 pub mod api;
 pub mod app;
+pub mod assemble;
 pub mod channel;
 pub mod check;
 pub mod cli;
 pub mod console;
 pub mod control;
-pub mod load;
+
 pub mod logs;
 pub mod metrics;
 pub mod panics;

@@ -19,10 +19,10 @@ use store_forward::store::{OpenError, Options};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::api::metadata::ComponentInfo;
+use crate::api::http::metadata::ComponentInfo;
+use crate::assemble::{Ground, Loaded, load};
 use crate::check;
 use crate::control::{ComponentStatus, Control, losses};
-use crate::load::{Ground, Loaded, load};
 use crate::metrics::{self, Calls};
 use crate::pubsub::PubSubBlock;
 use crate::pubsub::cloudevent::{self, Origin};

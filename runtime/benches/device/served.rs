@@ -10,9 +10,9 @@ use axum::Router;
 use axum::serve::ListenerExt;
 use blocks::state::StateStores;
 use components::{PubSub, Refusal, SubscribeSpec};
-use runtime::api::health::Health;
-use runtime::api::{self, Api, ApiState, Blocks};
-use runtime::load::{Ground, load};
+use runtime::api::http::health::Health;
+use runtime::api::http::{self, Api, ApiState, Blocks};
+use runtime::assemble::{Ground, load};
 use runtime::metrics::{Calls, Observer, observe};
 use runtime::pubsub::{Entry, PubSubBlock};
 use store_forward::clock::{Clock, OsClock};
@@ -95,11 +95,11 @@ async fn router(ground: &Ground) -> Result<Router> {
         health,
         described: Arc::default(),
         components: Vec::new(),
-        app: api::metadata::AppConnection::default(),
+        app: http::metadata::AppConnection::default(),
         shutdown: tokio::sync::watch::channel(false).0,
     });
     let observer = Observer { calls: Arc::new(Calls::default()), app: APP.into(), log: false };
-    Ok(api::router(state).layer(axum::middleware::from_fn_with_state(observer, observe)))
+    Ok(http::router(state).layer(axum::middleware::from_fn_with_state(observer, observe)))
 }
 
 async fn serve(router: Router) -> Result<SocketAddr> {

@@ -8,14 +8,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::{StartError, listen, wait_owned};
-use crate::api::health::Health;
-use crate::api::metadata::{
+use crate::api::http::health::Health;
+use crate::api::http::metadata::{
     AppConnection, ComponentInfo, Described, HealthInfo, RuleInfo, SubscriptionInfo,
 };
-use crate::api::{self, Api, ApiState, ApiToken, Blocks};
+use crate::api::http::{self, Api, ApiState, ApiToken, Blocks};
+use crate::assemble::Loaded;
 use crate::channel::http::{self as channel, AppChannel, ChannelOptions};
 use crate::control::ServedApp;
-use crate::load::Loaded;
 use crate::metrics::{Calls, Observer, observe};
 use crate::pubsub::subscriptions::Subscription;
 use crate::pubsub::{PubSubBlock, Subscriptions};
@@ -52,7 +52,7 @@ pub(super) async fn start(
         app: app.id.as_str().into(),
         log: parts.settings.log_calls,
     };
-    let router = api::router(api).layer(axum::middleware::from_fn_with_state(observer, observe));
+    let router = http::router(api).layer(axum::middleware::from_fn_with_state(observer, observe));
     let (mut port, mut addresses) = (app.http_port, Vec::new());
     for address in &parts.settings.http_addresses {
         let (bound, listeners) = listen::bind(*address, port, &listen::API).await?;

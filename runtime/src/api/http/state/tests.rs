@@ -6,7 +6,7 @@ use axum::http::Method;
 use serde_json::json;
 
 use super::super::tests::{Answer, Fixture};
-use crate::api::Blocks;
+use crate::api::http::Blocks;
 use blocks::state::StateStores;
 
 const STORE: &str = "/v1.0/state/store";

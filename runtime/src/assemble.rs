@@ -10,7 +10,7 @@ use store_forward::Store;
 use store_forward::clock::Clock;
 use store_forward::limits::Limits;
 
-use crate::api::metadata::ComponentInfo;
+use crate::api::http::metadata::ComponentInfo;
 use crate::pubsub::Entry;
 use crate::pubsub::scope::TopicScopes;
 use blocks::state::{KeyPrefix, StateComponent};

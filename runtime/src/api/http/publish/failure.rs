@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::http::StatusCode;
 
 use super::EventsError;
-use crate::api::error::{ApiError, Detail, status_of};
+use crate::api::http::error::{ApiError, Detail, status_of};
 use crate::pubsub::PublishError;
 use crate::pubsub::cloudevent::AcceptError;
 
