@@ -8,10 +8,7 @@ pub mod dispatch;
 mod progress;
 mod report;
 mod run;
-
-use async_trait::async_trait;
-use futures_util::future::BoxFuture;
-use std::sync::Arc;
+mod sink;
 
 use crate::ids::{Sequence, StreamId};
 use crate::record::{Timestamp, Topic};
@@ -23,6 +20,7 @@ pub use dead_letter::DeadLetter;
 pub use dispatch::{MAX_HELD, Policy};
 pub use progress::{Deliveries, LastRefusal};
 pub use run::run;
+pub use sink::{Outcome, Sink, Slot};
 
 /// A message as it is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,42 +62,4 @@ pub struct Delivery {
     pub attempt: u32,
     /// The message.
     pub message: Message,
-}
-
-/// What became of a delivery.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The far side has it.
-    Ack,
-    /// The far side answered, with a reason, that it can't have it now: counts as an attempt.
-    Retry(String),
-    /// The far side does not want it: to the dead letter topic, or counted as dropped.
-    Reject(String),
-    /// The far side can't take this one while its limits stand: to the dead letter topic, or held
-    /// in its stream until the limits grow, while the others pass it.
-    Hold(String),
-    /// The link failed: no attempt, and everything that is not acknowledged is sent again.
-    Unreachable(String),
-}
-
-/// The far side of a consumer.
-#[async_trait]
-pub trait Sink: Send + Sync + 'static {
-    /// Resolves once the far side can take messages. May wait for ever.
-    async fn ready(&self);
-
-    /// Hands over messages of one stream, in order, 1 to [`Policy::batch`] of them; resolves to one
-    /// outcome for each. Called in stream order: what has to happen in that order happens before
-    /// the future is returned.
-    fn deliver(self: Arc<Self>, batch: Vec<Delivery>) -> BoxFuture<'static, Vec<Outcome>>;
-
-    /// The far side's own bound on messages in flight (MQTT's Receive Maximum, say).
-    fn window(&self) -> usize {
-        usize::MAX
-    }
-
-    /// Resolves once the far side may take what it has held. May wait for ever.
-    async fn roomier(&self) {
-        std::future::pending().await
-    }
 }

@@ -13,7 +13,7 @@ pub fn outcome(status: StatusCode, body: &[u8]) -> Outcome {
         return Outcome::Reject("the app answered 404".into());
     }
     if !status.is_success() {
-        return Outcome::Retry(format!("the app answered {}", status.as_u16()));
+        return Outcome::Retry(format!("the app answered {}", status.as_u16()).into());
     }
     // A body that can't be read is as good as none.
     let answer: Result<Single, _> = serde_json::from_slice(body);
@@ -33,7 +33,7 @@ pub fn bulk_outcomes(status: StatusCode, body: &[u8], ids: &[String]) -> Vec<Out
         Ok(answer) => answer,
         Err(error) => {
             let reason = format!("the app's answer to a bulk can't be read: {error}");
-            return vec![Outcome::Retry(reason); ids.len()];
+            return vec![Outcome::Retry(reason.into()); ids.len()];
         }
     };
     let statuses: HashMap<String, String> = answer
@@ -56,7 +56,7 @@ fn by_name(status: &str) -> Outcome {
         "RETRY" => Outcome::Retry("the app answered RETRY".into()),
         other => {
             let shown: String = other.chars().take(40).collect();
-            Outcome::Retry(format!("the app answered with unknown status {shown:?}"))
+            Outcome::Retry(format!("the app answered with unknown status {shown:?}").into())
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use store_forward::backoff::Backoff;
 use store_forward::clock::Clock;
-use store_forward::consumer::{Delivery, Outcome, Policy, Sink};
+use store_forward::consumer::{Delivery, Outcome, Policy, Sink, Slot};
 use store_forward::store::Identity;
 use tokio::sync::Semaphore;
 
@@ -20,6 +20,9 @@ use super::cloudevent::{CONTENT_TYPE, Event, Origin};
 use super::route::Routes;
 use super::subscriptions::{Settings, Subscription};
 use crate::channel::http::{AppChannel, CallError};
+
+/// The lives of an app are not told apart: a message to an app that has gone is unreachable.
+const GENERATION: u64 = 1;
 
 /// Delivers a subscription's messages over HTTP.
 pub struct AppSink {
@@ -56,13 +59,32 @@ pub fn policy(subscription: &Subscription, settings: &Settings) -> Policy {
 }
 
 #[async_trait]
-impl Sink for AppSink {
-    async fn ready(&self) {
-        self.channel.wait_until(|state| state.takes_messages()).await;
+impl Sink<Delivery> for AppSink {
+    async fn ready(&self) -> Slot {
+        loop {
+            self.channel.wait_until(|state| state.takes_messages()).await;
+            let slot = match &self.permits {
+                Some(permits) => match Arc::clone(permits).acquire_owned().await {
+                    Ok(permit) => Slot::with_permit(GENERATION, permit),
+                    // The semaphore is never closed: without a permit there would be no bound.
+                    Err(_) => continue,
+                },
+                None => Slot::new(GENERATION),
+            };
+            // The app may have gone while this waited for its turn.
+            if self.channel.state().takes_messages() {
+                return slot;
+            }
+        }
     }
 
-    fn deliver(self: Arc<Self>, batch: Vec<Delivery>) -> BoxFuture<'static, Vec<Outcome>> {
+    fn deliver(
+        self: Arc<Self>,
+        slot: Slot,
+        batch: Vec<Delivery>,
+    ) -> BoxFuture<'static, Vec<Outcome>> {
         Box::pin(async move {
+            let _slot = slot;
             if self.subscription.spec.bulk.is_some() {
                 self.deliver_bulk(&batch).await
             } else {
@@ -136,11 +158,6 @@ impl AppSink {
         headers: &[(HeaderName, HeaderValue)],
         body: Vec<u8>,
     ) -> Result<crate::channel::http::Answer, CallError> {
-        let _permit = match &self.permits {
-            // The semaphore is never closed: without a permit there would be no bound.
-            Some(permits) => permits.acquire().await.ok(),
-            None => None,
-        };
         self.channel.call(Method::POST, path, headers, Bytes::from(body)).await
     }
 
@@ -181,8 +198,8 @@ fn no_route() -> Outcome {
 
 fn failed(error: &CallError) -> Outcome {
     match error {
-        CallError::Unreachable(_) => Outcome::Unreachable(error.to_string()),
-        _ => Outcome::Retry(error.to_string()),
+        CallError::Unreachable(_) => Outcome::Unreachable(error.to_string().into()),
+        _ => Outcome::Retry(error.to_string().into()),
     }
 }
 

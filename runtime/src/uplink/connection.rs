@@ -8,7 +8,7 @@ use std::time::Duration;
 use config::model::MqttUplink;
 use store_forward::backoff::Backoff;
 use store_forward::consumer::Outcome;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::acks::Acks;
@@ -183,13 +183,15 @@ impl Connector {
             Err(error) => return (Err(error), Account::default()),
         };
         let window = if unanswered >= ALONE_AFTER { 1 } else { self.window };
+        let window = usize::from(window.min(terms.receive_max).max(1));
         let (inbox, arrived) = mpsc::channel(usize::from(UNACKED_MAX));
         let (queue, queued) = mpsc::unbounded_channel();
         let lane = Lane {
             generation,
             queue,
             version: self.spec.version,
-            window: usize::from(window.min(terms.receive_max).max(1)),
+            window,
+            slots: Arc::new(Semaphore::new(window)),
             packet_max: terms.packet_max,
             retain: terms.retain,
         };
@@ -354,7 +356,7 @@ impl Connection {
         let Some((done, _)) = self.acks.acknowledged(pkid) else { return };
         self.answered += 1;
         // Nobody listens when the consumer has gone; the message is then delivered again.
-        let _ = done.send(refusal.map_or(Outcome::Ack, Outcome::Retry));
+        let _ = done.send(refusal.map_or(Outcome::Ack, |reason| Outcome::Retry(reason.into())));
     }
 
     /// The broker refused one of the open messages as too large, without its limit. Which one can't
@@ -362,10 +364,13 @@ impl Connection {
     fn hold_largest(&mut self) {
         let Some((done, bytes)) = self.acks.take_largest(|(_, bytes)| *bytes) else { return };
         self.answered += 1;
-        let _ = done.send(Outcome::Hold(format!(
-            "the broker refused its MQTT packet of {bytes} bytes as too large: send smaller \
+        let _ = done.send(Outcome::Hold(
+            format!(
+                "the broker refused its MQTT packet of {bytes} bytes as too large: send smaller \
              messages, or raise the broker's limit (Mosquitto: message_size_limit)"
-        )));
+            )
+            .into(),
+        ));
     }
 
     /// The broker closed the connection. If it has done so before without answering a message, and
@@ -381,7 +386,7 @@ impl Connection {
             "the broker closed the connection on its MQTT packet of {bytes} bytes, {closed} times \
              in a row: send smaller messages, raise the broker's limit (Mosquitto: \
              max_packet_size), or allow the topic there"
-        )));
+        ).into()));
     }
 
     fn hand_over(&mut self, pending: Pending) -> Result<(), Stalled> {

@@ -1,13 +1,13 @@
 //! The consumer's view of the connection.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use config::model::MqttVersion;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
-use store_forward::consumer::{DeadLetter, Delivery, Outcome, Sink};
-use tokio::sync::{mpsc, oneshot, watch};
+use store_forward::consumer::{DeadLetter, Delivery, Outcome, Sink, Slot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::downlink::CAME_BY;
 use super::encode::Encoder;
@@ -19,10 +19,12 @@ use super::status::UplinkStatus;
 pub(super) struct Lane {
     /// Counts connections, from 1.
     pub(super) generation: u64,
-    /// Bounded by the consumers' windows.
+    /// Bounded by `slots`.
     pub(super) queue: mpsc::UnboundedSender<Pending>,
     pub(super) version: MqttVersion,
     pub(super) window: usize,
+    /// As many as `window`, for all consumers of the uplink.
+    pub(super) slots: Arc<Semaphore>,
     pub(super) packet_max: usize,
     pub(super) retain: bool,
 }
@@ -37,9 +39,6 @@ pub(super) struct Pending {
 /// What one consumer delivers to.
 pub(super) struct UplinkSink {
     pub(super) lane: watch::Receiver<Option<Lane>>,
-    /// The connection that the consumer last asked for. Nothing goes out by a newer one before it
-    /// asks again: by then it knows what the older one lost, so that order holds.
-    asked_for: AtomicU64,
     /// The limit on packets that messages were last held under.
     held_under: AtomicUsize,
     encoder: Encoder,
@@ -55,8 +54,7 @@ impl UplinkSink {
         encoder: Encoder,
         status: Arc<UplinkStatus>,
     ) -> Self {
-        let (asked_for, held_under) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Self { lane, asked_for, held_under, encoder, name: name.into(), status }
+        Self { lane, held_under: AtomicUsize::new(0), encoder, name: name.into(), status }
     }
 
     /// Whether this uplink brought the message: sent up again, it would come down again, for ever.
@@ -66,24 +64,26 @@ impl UplinkSink {
             && DeadLetter::of(&delivery.message).is_none()
     }
 
-    fn open_lane(&self) -> Option<Lane> {
-        let asked_for = self.asked_for.load(Ordering::Acquire);
-        self.lane.borrow().clone().filter(|lane| lane.generation == asked_for)
+    /// The lane of that generation, while it is open. Nothing goes out by a newer one: the consumer
+    /// has to learn first what this one lost, so that order holds.
+    fn open_lane(&self, generation: u64) -> Option<Lane> {
+        self.lane.borrow().clone().filter(|lane| lane.generation == generation)
     }
 
     fn hand_over(&self, lane: &Lane, delivery: &Delivery) -> Answer {
         let mut packet = match self.encoder.encode(delivery) {
             Ok(packet) => packet,
-            Err(reason) => return Answer::Known(Outcome::Reject(reason)),
+            Err(reason) => return Answer::Known(Outcome::Reject(reason.into())),
         };
         packet.retain &= lane.retain;
         let bytes = packet.packet_size(lane.version);
         if bytes > lane.packet_max {
-            return Answer::Known(Outcome::Hold(format!(
+            let reason = format!(
                 "it makes an MQTT packet of {bytes} bytes and the broker takes {}: send smaller \
                  messages, or raise the broker's maximum packet size",
                 lane.packet_max
-            )));
+            );
+            return Answer::Known(Outcome::Hold(reason.into()));
         }
         let (done, answer) = oneshot::channel();
         match lane.queue.send(Pending { packet, bytes, done }) {
@@ -128,20 +128,30 @@ impl Drop for InFlight {
 }
 
 #[async_trait]
-impl Sink for UplinkSink {
-    async fn ready(&self) {
-        let mut lane = self.lane.clone();
-        let found = lane.wait_for(Option::is_some).await.ok();
-        let generation = found.and_then(|lane| lane.as_ref().map(|lane| lane.generation));
-        match generation {
-            Some(generation) => self.asked_for.store(generation, Ordering::Release),
-            // The uplink has stopped.
-            None => std::future::pending().await,
+impl Sink<Delivery> for UplinkSink {
+    async fn ready(&self) -> Slot {
+        let mut open = self.lane.clone();
+        loop {
+            let found = open.wait_for(Option::is_some).await.ok();
+            let Some(lane) = found.and_then(|lane| lane.clone()) else {
+                // The uplink has stopped.
+                return std::future::pending().await;
+            };
+            // The semaphore is never closed. The permits of a lane that ends come back with its
+            // outcomes.
+            let Ok(permit) = lane.slots.acquire_owned().await else { continue };
+            if self.open_lane(lane.generation).is_some() {
+                return Slot::with_permit(lane.generation, permit);
+            }
         }
     }
 
-    fn deliver(self: Arc<Self>, batch: Vec<Delivery>) -> BoxFuture<'static, Vec<Outcome>> {
-        let Some(lane) = self.open_lane() else {
+    fn deliver(
+        self: Arc<Self>,
+        slot: Slot,
+        batch: Vec<Delivery>,
+    ) -> BoxFuture<'static, Vec<Outcome>> {
+        let Some(lane) = self.open_lane(slot.generation) else {
             let outcomes = batch.iter().map(|_| unreachable()).collect();
             return std::future::ready(outcomes).boxed();
         };
@@ -156,7 +166,8 @@ impl Sink for UplinkSink {
         let passed = answers.iter().filter(|answer| matches!(answer, Answer::Passed)).count();
         let packet_max = lane.packet_max;
         async move {
-            // All of it moves in: its drop is what counts.
+            // Move both into the future: dropping them updates the counters and frees the slot.
+            let _slot = slot;
             let mut in_flight = in_flight;
             let outcomes = join_all(answers.into_iter().map(Answer::outcome)).await;
             let acknowledged = outcomes.iter().filter(|o| **o == Outcome::Ack).count();
@@ -167,10 +178,6 @@ impl Sink for UplinkSink {
             outcomes
         }
         .boxed()
-    }
-
-    fn window(&self) -> usize {
-        self.lane.borrow().as_ref().map_or(usize::MAX, |lane| lane.window)
     }
 
     async fn roomier(&self) {

@@ -101,18 +101,28 @@ fn delivery(number: u64) -> Delivery {
     }
 }
 
+/// Sends a message as soon as there is a slot.
+async fn send(sink: &Arc<UplinkSink>, delivery: Delivery) -> Vec<Outcome> {
+    let slot = sink.ready().await;
+    Arc::clone(sink).deliver(slot, vec![delivery]).await
+}
+
 /// Sends 1 to `last` as a consumer does: a window at a time, and after a failed link everything
 /// from the first that is not acknowledged.
 async fn send_all(sink: &Arc<UplinkSink>, last: u64) {
     let mut first = 1;
     while first <= last {
-        sink.ready().await;
+        let generation = sink.ready().await.generation;
         let mut flight = FuturesOrdered::new();
         let mut next = first;
         let mut down = false;
         loop {
-            while !down && next <= last && flight.len() < sink.window().min(50) {
-                flight.push_back(Arc::clone(sink).deliver(vec![delivery(next)]));
+            while !down && next <= last {
+                let Some(slot) = sink.ready().now_or_never() else { break };
+                if slot.generation != generation {
+                    break;
+                }
+                flight.push_back(Arc::clone(sink).deliver(slot, vec![delivery(next)]));
                 next += 1;
             }
             match flight.next().await.as_deref() {
@@ -175,13 +185,12 @@ async fn order_holds_with_mqtt_311_when_the_broker_is_killed_within_a_window() {
 async fn a_message_over_the_brokers_maximum_is_held_and_the_next_one_goes_out() {
     let broker = Broker::start_with("max_packet_size 2000\n");
     let uplink = start(broker::spec(broker.port, MqttVersion::V5), Vec::new());
-    uplink.sink.ready().await;
     let mut large = delivery(1);
     large.message.data = vec![b'x'; 3000];
-    let outcome = Arc::clone(&uplink.sink).deliver(vec![large]).await;
+    let outcome = send(&uplink.sink, large).await;
     let [Outcome::Hold(reason)] = outcome.as_slice() else { panic!("{outcome:?}") };
     assert!(reason.contains("2000") && reason.contains("bytes"), "{reason}");
-    let outcome = Arc::clone(&uplink.sink).deliver(vec![delivery(2)]).await;
+    let outcome = send(&uplink.sink, delivery(2)).await;
     assert_eq!(outcome, [Outcome::Ack]);
     assert_eq!(uplink.status.snapshot().acknowledged, 1);
     uplink.stop().await;
@@ -192,10 +201,9 @@ async fn a_broker_that_takes_more_than_the_one_before_is_told_to_the_consumer() 
     let broker = Broker::start_with("max_packet_size 2000\n");
     let gate = Gate::open(broker.port).await;
     let uplink = start(broker::spec(gate.port, MqttVersion::V5), Vec::new());
-    uplink.sink.ready().await;
     let mut large = delivery(1);
     large.message.data = vec![b'x'; 3000];
-    let outcome = Arc::clone(&uplink.sink).deliver(vec![large.clone()]).await;
+    let outcome = send(&uplink.sink, large.clone()).await;
     assert!(matches!(outcome.as_slice(), [Outcome::Hold(_)]), "{outcome:?}");
     assert!(uplink.sink.roomier().now_or_never().is_none());
     gate.shut();
@@ -203,8 +211,7 @@ async fn a_broker_that_takes_more_than_the_one_before_is_told_to_the_consumer() 
     let _broker = Broker::start(Some(gate.behind));
     gate.reopen();
     uplink.sink.roomier().await;
-    uplink.sink.ready().await;
-    assert_eq!(Arc::clone(&uplink.sink).deliver(vec![large]).await, [Outcome::Ack]);
+    assert_eq!(send(&uplink.sink, large).await, [Outcome::Ack]);
     uplink.stop().await;
 }
 
@@ -212,18 +219,15 @@ async fn a_broker_that_takes_more_than_the_one_before_is_told_to_the_consumer() 
 async fn a_message_that_the_broker_refuses_as_too_large_without_a_limit_is_held() {
     let broker = Broker::start_with("message_size_limit 1000\n");
     let uplink = start(broker::spec(broker.port, MqttVersion::V5), Vec::new());
-    uplink.sink.ready().await;
     let mut large = delivery(2);
     large.message.data = vec![b'x'; 3000];
-    let deliver = |delivery| Arc::clone(&uplink.sink).deliver(vec![delivery]);
-    let flight = [deliver(delivery(1)), deliver(large), deliver(delivery(3))];
+    let flight = [delivery(1), large, delivery(3)].map(|delivery| send(&uplink.sink, delivery));
     let outcomes = futures_util::future::join_all(flight).await;
     assert_eq!(outcomes[0], [Outcome::Ack]);
     let [Outcome::Hold(reason)] = outcomes[1].as_slice() else { panic!("{outcomes:?}") };
     assert!(reason.contains("too large"), "{reason}");
     if outcomes[2] != [Outcome::Ack] {
-        uplink.sink.ready().await;
-        assert_eq!(deliver(delivery(3)).await, [Outcome::Ack]);
+        assert_eq!(send(&uplink.sink, delivery(3)).await, [Outcome::Ack]);
     }
     assert!(uplink.sink.roomier().now_or_never().is_none(), "the same broker takes no more");
     uplink.stop().await;
@@ -236,13 +240,12 @@ async fn a_refusal_by_the_broker_is_a_retry_with_its_reason_and_the_connection_s
     std::fs::write(&file, "topic write up/t\n").unwrap();
     let broker = Broker::start_with(&format!("acl_file {}\n", file.display()));
     let uplink = start(broker::spec(broker.port, MqttVersion::V5), Vec::new());
-    uplink.sink.ready().await;
     let mut forbidden = delivery(1);
     forbidden.topic.name = "forbidden".into();
-    let outcome = Arc::clone(&uplink.sink).deliver(vec![forbidden]).await;
+    let outcome = send(&uplink.sink, forbidden).await;
     let [Outcome::Retry(reason)] = outcome.as_slice() else { panic!("{outcome:?}") };
     assert!(reason.contains("not authorized"), "{reason}");
-    let outcome = Arc::clone(&uplink.sink).deliver(vec![delivery(2)]).await;
+    let outcome = send(&uplink.sink, delivery(2)).await;
     assert_eq!(outcome, [Outcome::Ack]);
     uplink.stop().await;
 }
@@ -286,16 +289,39 @@ async fn a_message_that_never_fits_is_acknowledged_and_does_not_hold_up_the_next
 }
 
 #[tokio::test]
-async fn nothing_goes_out_by_a_connection_that_the_consumer_has_not_asked_for() {
+async fn nothing_goes_out_with_a_slot_of_an_earlier_connection() {
+    let broker = Broker::start(None);
+    let gate = Gate::open(broker.port).await;
+    let uplink = start(broker::spec(gate.port, MqttVersion::V5), Vec::new());
+    let early = uplink.sink.ready().await;
+    let first = early.generation;
+    gate.shut();
+    let mut lane = uplink.sink.lane.clone();
+    assert!(lane.wait_for(Option::is_none).await.is_ok());
+    gate.reopen();
+    let late = uplink.sink.ready().await;
+    assert!(late.generation > first);
+    let outcome = Arc::clone(&uplink.sink).deliver(early, vec![delivery(1)]).await;
+    assert!(matches!(outcome.as_slice(), [Outcome::Unreachable(_)]), "{outcome:?}");
+    let outcome = Arc::clone(&uplink.sink).deliver(late, vec![delivery(1)]).await;
+    assert_eq!(outcome, [Outcome::Ack]);
+    uplink.stop().await;
+}
+
+#[tokio::test]
+async fn slots_are_as_many_as_the_window_and_come_back_with_the_outcomes() {
     let broker = Broker::start(None);
     let uplink = start(broker::spec(broker.port, MqttVersion::V5), Vec::new());
-    let mut lane = uplink.sink.lane.clone();
-    assert!(lane.wait_for(Option::is_some).await.is_ok());
-    let outcome = Arc::clone(&uplink.sink).deliver(vec![delivery(1)]).await;
-    assert!(matches!(outcome.as_slice(), [Outcome::Unreachable(_)]), "{outcome:?}");
-    uplink.sink.ready().await;
-    let outcome = Arc::clone(&uplink.sink).deliver(vec![delivery(1)]).await;
+    let mut slots = vec![uplink.sink.ready().await];
+    while let Some(slot) = uplink.sink.ready().now_or_never() {
+        slots.push(slot);
+    }
+    let lane = uplink.sink.lane.borrow().clone().unwrap();
+    assert_eq!(slots.len(), lane.window);
+    let slot = slots.remove(0);
+    let outcome = Arc::clone(&uplink.sink).deliver(slot, vec![delivery(1)]).await;
     assert_eq!(outcome, [Outcome::Ack]);
+    assert!(uplink.sink.ready().now_or_never().is_some());
     uplink.stop().await;
 }
 
@@ -316,7 +342,7 @@ async fn a_wrong_authority_is_reported_and_retried_until_the_file_is_right() {
 
     std::fs::copy(authority.ca(), &trusted).unwrap();
     uplink.sink.ready().await;
-    let outcome = Arc::clone(&uplink.sink).deliver(vec![delivery(1)]).await;
+    let outcome = send(&uplink.sink, delivery(1)).await;
     assert_eq!(outcome, [Outcome::Ack]);
     uplink.stop().await;
 }

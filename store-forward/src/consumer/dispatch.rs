@@ -69,7 +69,7 @@ pub struct Refusal {
     /// What becomes of the message.
     pub fate: Fate,
     /// Why.
-    pub reason: String,
+    pub reason: Box<str>,
 }
 
 /// What becomes of a message that was not acknowledged.
@@ -286,7 +286,7 @@ impl Dispatcher {
                     (Fate::Retried, reason)
                 }
                 Outcome::Retry(reason) | Outcome::Reject(reason) => {
-                    let why = reason.clone();
+                    let why = reason.to_string();
                     ops.push(Op::Reject { consumer, stream, sequence, reason: why });
                     lane.finish(sequence);
                     (Fate::Rejected, reason)
@@ -315,7 +315,7 @@ impl Dispatcher {
             lane.finish(sequence);
             let (consumer, loss) = (self.consumer, Loss::TooLarge);
             settled.ops.push(Op::GiveUp { consumer, stream, sequence, loss });
-            let reason = format!("more than {MAX_HELD} messages were held");
+            let reason = format!("more than {MAX_HELD} messages were held").into();
             let fate = Fate::Lost;
             settled.refusals.push(Refusal { stream, sequence, attempt, fate, reason });
         }
@@ -358,7 +358,7 @@ impl Dispatcher {
 
     /// The far side is back. Only once nothing is in flight: what comes later is sent first otherwise.
     pub fn mended(&mut self) {
-        self.broken = self.in_flight > 0;
+        self.broken &= self.in_flight > 0;
     }
 
     /// Messages handed over whose outcome is not known.

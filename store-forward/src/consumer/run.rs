@@ -1,18 +1,20 @@
 //! Drives a dispatcher: reads the store, hands batches to the sink, writes down what became of them.
 
 use std::collections::{BTreeSet, HashMap};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::time::Instant;
 
 use super::dispatch::{Batch, Dispatcher, Fate};
 use super::report::Reporter;
-use super::{Delivery, Outcome, Policy, Sink};
+use super::{Delivery, Message, Outcome, Policy, Sink, Slot};
 use crate::error::Error;
 use crate::ids::{Sequence, StreamId};
 use crate::record::Topic;
@@ -27,29 +29,42 @@ const READ_AGAIN: Duration = Duration::from_secs(1);
 /// returns. What is cut off is delivered again next time.
 pub async fn run(
     consumer: Consumer,
-    sink: Arc<dyn Sink>,
+    sink: Arc<dyn Sink<Delivery>>,
     policy: Policy,
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let mut shutdown = pin!(shutdown);
     let mut driver = Driver::new(consumer, sink, policy);
-    tokio::select! {
-        () = driver.sink.ready() => {}
-        () = shutdown.as_mut() => return,
-    }
+    // Kept over the turns of the loop: a new future would go to the end of the line.
+    let mut slot: Option<BoxFuture<'static, Slot>> = None;
     let mut stopping = false;
-    while !(stopping && driver.dispatcher.in_flight() == 0) {
+    while !(stopping && driver.in_flight() == 0) {
         if !stopping {
-            driver.hand_over();
+            driver.prepare();
+        }
+        if driver.prepared.is_some() || driver.is_down() {
+            // Slots that are free are used before outcomes are looked at, so that windows fill.
+            let asked = slot.get_or_insert_with(|| driver.ask());
+            let polled = poll_fn(|context| Poll::Ready(asked.poll_unpin(context))).await;
+            if let Poll::Ready(granted) = polled {
+                slot = None;
+                driver.hand_over(granted);
+                continue;
+            }
+        } else {
+            slot = None;
         }
         let wake = driver.wake();
         tokio::select! {
-            () = shutdown.as_mut(), if !stopping => stopping = true,
+            () = shutdown.as_mut(), if !stopping => {
+                stopping = true;
+                driver.forget_prepared();
+            }
             Some((stream, outcomes)) = driver.landing.next(), if !driver.landing.is_empty() => {
                 driver.settle(stream, outcomes);
             }
+            granted = granted(&mut slot) => driver.hand_over(granted),
             news = driver.consumer.news(), if !stopping => driver.take(&news),
-            () = driver.sink.ready(), if driver.is_down() && !stopping => driver.dispatcher.mended(),
             () = driver.sink.roomier(), if driver.holds() && !stopping => driver.retry_held(),
             () = driver.consumer.progress().retried(), if !stopping => driver.retry_all(),
             () = sleep_until(wake), if wake.is_some() && !stopping => {}
@@ -58,21 +73,37 @@ pub async fn run(
     driver.consumer.progress().seen().held.clear();
 }
 
+/// Resolves to the slot that was asked for; never, if none was.
+async fn granted(slot: &mut Option<BoxFuture<'static, Slot>>) -> Slot {
+    match slot {
+        Some(asked) => {
+            let granted = asked.await;
+            *slot = None;
+            granted
+        }
+        None => std::future::pending().await,
+    }
+}
+
 type Landed = (StreamId, Vec<(Sequence, Outcome)>);
 
 struct Driver {
     consumer: Consumer,
-    sink: Arc<dyn Sink>,
+    sink: Arc<dyn Sink<Delivery>>,
     dispatcher: Dispatcher,
+    /// The next batch, which waits for a slot.
+    prepared: Option<Batch>,
+    /// The generation of the last slot.
+    generation: u64,
     reporter: Reporter,
     started: Instant,
-    landing: FuturesUnordered<futures_util::future::BoxFuture<'static, Landed>>,
+    landing: FuturesUnordered<BoxFuture<'static, Landed>>,
     unread_until: Option<Instant>,
     topics: HashMap<StreamId, Topic>,
 }
 
 impl Driver {
-    fn new(consumer: Consumer, sink: Arc<dyn Sink>, policy: Policy) -> Self {
+    fn new(consumer: Consumer, sink: Arc<dyn Sink<Delivery>>, policy: Policy) -> Self {
         let spec = consumer.spec();
         let progress = consumer.progress().clone();
         Self {
@@ -80,6 +111,8 @@ impl Driver {
             reporter: Reporter::new(&spec.name, spec.dead_letter.is_some(), progress),
             consumer,
             sink,
+            prepared: None,
+            generation: 0,
             started: Instant::now(),
             landing: FuturesUnordered::new(),
             unread_until: None,
@@ -91,9 +124,20 @@ impl Driver {
         self.started.elapsed()
     }
 
+    /// Messages handed over whose outcome is not known.
+    fn in_flight(&self) -> usize {
+        let prepared = self.prepared.as_ref().map_or(0, |batch| batch.messages.len());
+        self.dispatcher.in_flight() - prepared
+    }
+
     /// Nothing can be handed over until the sink is ready again.
     fn is_down(&self) -> bool {
         self.dispatcher.is_broken() && self.dispatcher.in_flight() == 0
+    }
+
+    fn ask(&self) -> BoxFuture<'static, Slot> {
+        let sink = Arc::clone(&self.sink);
+        Box::pin(async move { sink.ready().await })
     }
 
     fn holds(&self) -> bool {
@@ -121,7 +165,7 @@ impl Driver {
     }
 
     fn wake(&self) -> Option<Instant> {
-        let dispatcher = self.dispatcher.wake_at(self.sink.window());
+        let dispatcher = self.dispatcher.wake_at(usize::MAX);
         let dispatcher = dispatcher.map(|at| self.started + at);
         [dispatcher, self.unread_until].into_iter().flatten().min()
     }
@@ -157,13 +201,34 @@ impl Driver {
         }
     }
 
-    /// Reads and hands over until the window is full or there is nothing left.
-    fn hand_over(&mut self) {
-        loop {
-            self.read();
-            let window = self.sink.window();
-            let Some(batch) = self.dispatcher.next(self.now(), window) else { return };
-            self.deliver(batch);
+    /// Reads, and takes the next batch unless the window is full.
+    fn prepare(&mut self) {
+        if self.dispatcher.is_broken() {
+            self.forget_prepared();
+        }
+        self.read();
+        if self.prepared.is_none() {
+            self.prepared = self.dispatcher.next(self.now(), usize::MAX);
+        }
+    }
+
+    /// Puts the batch that waits for a slot back.
+    fn forget_prepared(&mut self) {
+        let Some(batch) = self.prepared.take() else { return };
+        let unsent = |m: &(u32, Message)| (m.1.sequence, Outcome::Unreachable("not sent".into()));
+        let outcomes = batch.messages.iter().map(unsent).collect();
+        self.dispatcher.settle(self.now(), batch.stream, outcomes, 0.0);
+    }
+
+    /// Hands over the next batch. What an earlier life of the remote may have lost goes first.
+    fn hand_over(&mut self, slot: Slot) {
+        let before = std::mem::replace(&mut self.generation, slot.generation);
+        if slot.generation != before && self.in_flight() > 0 {
+            return self.forget_prepared();
+        }
+        self.dispatcher.mended();
+        if let Some(batch) = self.prepared.take() {
+            self.deliver(slot, batch);
         }
     }
 
@@ -185,7 +250,7 @@ impl Driver {
         self.unread_until = Some(Instant::now() + READ_AGAIN);
     }
 
-    fn deliver(&mut self, batch: Batch) {
+    fn deliver(&mut self, slot: Slot, batch: Batch) {
         let stream = batch.stream;
         let sequences: Vec<Sequence> = batch.messages.iter().map(|(_, m)| m.sequence).collect();
         let Some(topic) = self.topic(stream) else {
@@ -199,7 +264,7 @@ impl Driver {
             attempt,
             message,
         });
-        let outcomes = self.sink.clone().deliver(deliveries.collect());
+        let outcomes = Arc::clone(&self.sink).deliver(slot, deliveries.collect());
         self.landing.push(Box::pin(async move {
             let mut outcomes = outcomes.await;
             let silent = || Outcome::Retry("the far side gave no outcome".into());

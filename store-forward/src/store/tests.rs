@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use super::*;
 use crate::backoff::Backoff;
 use crate::clock::{ManualClock, Reading};
-use crate::consumer::{Delivery, Outcome, Policy, Sink, run};
+use crate::consumer::{Delivery, Outcome, Policy, Sink, Slot, run};
 use crate::disk::MemoryDisk;
 use crate::limits::{Limits, Overflow, StreamLimits};
 use crate::record::{Condition, ConsumerKind, Filter, NewMessage, Retention};
@@ -95,10 +95,12 @@ impl<F: Fn(&Delivery) -> Outcome + Send + Sync + 'static> Script<F> {
 }
 
 #[async_trait::async_trait]
-impl<F: Fn(&Delivery) -> Outcome + Send + Sync + 'static> Sink for Script<F> {
-    async fn ready(&self) {}
+impl<F: Fn(&Delivery) -> Outcome + Send + Sync + 'static> Sink<Delivery> for Script<F> {
+    async fn ready(&self) -> Slot {
+        Slot::new(1)
+    }
 
-    fn deliver(self: Arc<Self>, batch: Vec<Delivery>) -> BoxFuture<'static, Vec<Outcome>> {
+    fn deliver(self: Arc<Self>, _: Slot, batch: Vec<Delivery>) -> BoxFuture<'static, Vec<Outcome>> {
         let outcomes = batch.iter().map(|delivery| {
             let mut seen = self.seen.lock().unwrap();
             seen.push(String::from_utf8(delivery.message.data.clone()).unwrap());

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use store_forward::Store;
 use store_forward::backoff::Backoff;
 use store_forward::clock::{ManualClock, Reading};
-use store_forward::consumer::{self, Delivery, Outcome, Policy, Sink};
+use store_forward::consumer::{self, Delivery, Outcome, Policy, Sink, Slot};
 use store_forward::disk::OsDisk;
 use store_forward::limits::StreamLimits;
 use store_forward::record::{ConsumerSpec, NewMessage, Op, Topic};
@@ -148,10 +148,12 @@ struct Collector {
 }
 
 #[async_trait]
-impl Sink for Collector {
-    async fn ready(&self) {}
+impl Sink<Delivery> for Collector {
+    async fn ready(&self) -> Slot {
+        Slot::new(1)
+    }
 
-    fn deliver(self: Arc<Self>, batch: Vec<Delivery>) -> BoxFuture<'static, Vec<Outcome>> {
+    fn deliver(self: Arc<Self>, _: Slot, batch: Vec<Delivery>) -> BoxFuture<'static, Vec<Outcome>> {
         let outcomes = batch.iter().map(|_| Outcome::Ack).collect();
         for delivery in batch {
             if delivery.message.data != END {

@@ -77,7 +77,10 @@ async fn an_event_is_posted_to_its_route_with_brokers_headers() {
     let mut app = FakeApp::start().await;
     let sink = sink(app.channel(), wanted());
     let trace = [("traceparent", "00-1-2-01"), ("tracestate", "a=b"), ("type", "special")];
-    assert_eq!(sink.deliver(vec![delivery(7, &trace)]).await, [Outcome::Ack]);
+    assert_eq!(
+        sink.deliver(Slot::new(GENERATION), vec![delivery(7, &trace)]).await,
+        [Outcome::Ack]
+    );
     let asked = app.asked.recv().await.unwrap();
     assert_eq!((asked.method.as_str(), asked.path.as_str()), ("POST", "/special"));
     for (name, value) in [
@@ -107,7 +110,7 @@ async fn the_apps_answer_decides() {
         (503, "", "retry"),
     ] {
         app.will_answer(status, body);
-        let outcomes = sink.clone().deliver(vec![delivery(1, &[])]).await;
+        let outcomes = sink.clone().deliver(Slot::new(GENERATION), vec![delivery(1, &[])]).await;
         assert_eq!(kinds(&outcomes), [expected], "{status} {body}");
     }
 }
@@ -115,7 +118,9 @@ async fn the_apps_answer_decides() {
 #[tokio::test]
 async fn a_message_that_breaks_the_connection_was_tried_and_one_without_a_connection_was_not() {
     for (port, expected) in [(closed_port().await, "unreachable"), (hanging_up().await, "retry")] {
-        let outcomes = sink(channel(port), wanted()).deliver(vec![delivery(1, &[])]).await;
+        let outcomes = sink(channel(port), wanted())
+            .deliver(Slot::new(GENERATION), vec![delivery(1, &[])])
+            .await;
         assert_eq!(kinds(&outcomes), [expected]);
     }
 }
@@ -124,7 +129,8 @@ async fn a_message_that_breaks_the_connection_was_tried_and_one_without_a_connec
 async fn an_app_that_does_not_answer_in_time_is_retried() {
     let timeout = Duration::from_millis(20);
     let channel = AppChannel::new(ChannelOptions { timeout, ..options(silent().await) }).unwrap();
-    let outcomes = sink(channel, wanted()).deliver(vec![delivery(1, &[])]).await;
+    let outcomes =
+        sink(channel, wanted()).deliver(Slot::new(GENERATION), vec![delivery(1, &[])]).await;
     assert_eq!(kinds(&outcomes), ["retry"]);
 }
 
@@ -132,7 +138,8 @@ async fn an_app_that_does_not_answer_in_time_is_retried() {
 async fn a_message_that_no_rule_matches_is_rejected_without_a_call() {
     let mut app = FakeApp::start().await;
     let spec = SubscriptionSpec { default_route: None, ..wanted() };
-    let outcomes = sink(app.channel(), spec).deliver(vec![delivery(1, &[])]).await;
+    let outcomes =
+        sink(app.channel(), spec).deliver(Slot::new(GENERATION), vec![delivery(1, &[])]).await;
     assert_eq!(kinds(&outcomes), ["reject"]);
     assert!(app.asked.try_recv().is_err());
 }
@@ -143,7 +150,7 @@ async fn a_raw_subscription_gets_binary_data() {
     let metadata = BTreeMap::from([("rawPayload".to_owned(), "true".to_owned())]);
     let spec = SubscriptionSpec { metadata, ..wanted() };
     let raw = delivery(1, &[("rawpayload", "true")]);
-    sink(app.channel(), spec).deliver(vec![raw]).await;
+    sink(app.channel(), spec).deliver(Slot::new(GENERATION), vec![raw]).await;
     let event: Value = serde_json::from_slice(&app.asked.recv().await.unwrap().body).unwrap();
     assert_eq!(event["data_base64"], json!("MQ=="));
 }
@@ -165,7 +172,7 @@ async fn a_bulk_is_one_call_for_each_run_of_messages_with_one_route() {
     ];
     app.will_answer(404, "");
     let sink = sink(app.channel(), SubscriptionSpec { bulk, ..wanted() });
-    let outcomes = sink.deliver(batch).await;
+    let outcomes = sink.deliver(Slot::new(GENERATION), batch).await;
     assert_eq!(kinds(&outcomes), ["ack", "reject", "retry", "reject"]);
     let asked = app.asked.recv().await.unwrap();
     assert_eq!(

@@ -337,6 +337,6 @@ fn a_refusal_says_which_attempt_it_was_and_what_becomes_of_the_message() {
         let outcomes = vec![(Sequence(1), Outcome::Retry("busy".into()))];
         told.extend(dispatcher.settle(at(now), T, outcomes, 0.0).refusals);
     }
-    let told: Vec<_> = told.iter().map(|r| (r.attempt, r.fate, r.reason.as_str())).collect();
+    let told: Vec<_> = told.iter().map(|r| (r.attempt, r.fate, &*r.reason)).collect();
     assert_eq!(told, [(1, Fate::Retried, "busy"), (2, Fate::Rejected, "busy")]);
 }
