@@ -3,6 +3,8 @@
 use std::fmt;
 
 use config::model::Origin;
+use config::near::nearest;
+use config::units;
 
 /// The settings of one component, with secrets and templates filled in. Names are matched
 /// whatever their case, as Dapr does. What is wrong is collected, and told by
@@ -94,7 +96,8 @@ impl Metadata {
 
     /// Bytes: a number, or one with a unit (`64Ki`, `16Mi`, `1Gi`).
     pub fn take_bytes(&mut self, name: &'static str) -> Option<u64> {
-        self.take_parsed(name, "a number of bytes, for example 65536, 64Ki, 16Mi or 1Gi", bytes)
+        let expected = "a number of bytes, for example 65536, 64Ki, 16Mi or 1Gi";
+        self.take_parsed(name, expected, |text| units::parse_bytes(text).ok())
     }
 
     /// `true` or `false`, or one of Dapr's other words for them.
@@ -120,7 +123,7 @@ impl Metadata {
     /// Every setting must have been taken by now, and none may have been wrong.
     pub fn finish(mut self) -> Result<(), MetadataError> {
         for value in std::mem::take(&mut self.values) {
-            let remedy = match self.likeness(&value.name) {
+            let remedy = match nearest(&value.name, self.asked.iter().copied()) {
                 Some(name) => format!("is unknown: did you mean {name}?"),
                 None => "is unknown to this component type: remove it".to_owned(),
             };
@@ -160,44 +163,6 @@ impl Metadata {
         let file = origin.file.display();
         self.problems.push(format!("{file}:{line}: component {component:?}: {name} {remedy}"));
     }
-
-    fn likeness(&self, name: &str) -> Option<&'static str> {
-        let name = name.to_ascii_lowercase();
-        let distance = |known: &&'static str| edits(&name, &known.to_ascii_lowercase());
-        self.asked.iter().copied().min_by_key(distance).filter(|known| distance(known) <= 2)
-    }
-}
-
-pub(crate) fn bytes(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit: u64 = match unit {
-        "" => 1,
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        "k" => 1_000,
-        "M" => 1_000_000,
-        "G" => 1_000_000_000,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(unit)
-}
-
-/// Levenshtein's distance.
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -256,13 +221,9 @@ mod tests {
     }
 
     #[test]
-    fn sizes_have_binary_and_decimal_units() {
-        assert_eq!(bytes("512"), Some(512));
-        assert_eq!(bytes("64Ki"), Some(65_536));
-        assert_eq!(bytes("2M"), Some(2_000_000));
-        assert_eq!(bytes("20000000000Gi"), None);
-        assert_eq!(bytes("Mi"), None);
-        assert_eq!(bytes("1.5Mi"), None);
+    fn sizes_have_units() {
+        assert_eq!(metadata(&[("maxBytes", "64Ki")]).take_bytes("maxBytes"), Some(65_536));
+        assert_eq!(metadata(&[("maxBytes", "2MB")]).take_bytes("maxBytes"), Some(2_000_000));
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! | `report` | what reading finds: errors, warnings, taken names |
 //! | `kinds` | one file for each kind of resource |
 //! | `rules` | what names, topics and secrets must look like |
-//! | `near` | did you mean |
+//! | [`near`] | the known name that was probably meant |
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub mod error;
 mod kinds;
 mod load;
 pub mod model;
-mod near;
+pub mod near;
 mod reader;
 mod report;
 mod rules;
