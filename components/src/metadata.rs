@@ -104,9 +104,9 @@ impl Metadata {
     pub fn take_bool(&mut self, name: &'static str) -> Option<bool> {
         self.take_parsed(name, "true or false", |text| {
             match text.trim().to_ascii_lowercase().as_str() {
-                "y" | "yes" | "true" | "t" | "on" | "1" => Some(true),
-                "n" | "no" | "false" | "f" | "off" | "0" => Some(false),
-                _ => None,
+                "y" | "yes" | "on" => Some(true),
+                "n" | "no" | "off" => Some(false),
+                other => units::parse_go_bool(other),
             }
         })
     }
@@ -227,9 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn truth_has_daprs_many_words() {
-        for (word, truth) in [("Yes", true), ("1", true), ("off", false), ("F", false)] {
-            assert_eq!(metadata(&[("flag", word)]).take_bool("flag"), Some(truth));
+    fn booleans_have_daprs_many_words_in_any_case() {
+        for word in ["1", "t", "TRUE", "tRue", "y", "Yes", "ON", " true "] {
+            assert_eq!(metadata(&[("flag", word)]).take_bool("flag"), Some(true), "{word}");
         }
+        for word in ["0", "F", "False", "faLse", "n", "No", "off"] {
+            assert_eq!(metadata(&[("flag", word)]).take_bool("flag"), Some(false), "{word}");
+        }
+        assert_eq!(metadata(&[("flag", "maybe")]).take_bool("flag"), None);
     }
 }

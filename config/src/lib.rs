@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | [`model`] | the typed values: one that exists is valid |
 //! | [`error`] | errors with file, line, field, problem and remedy |
-//! | [`units`] | sizes and durations |
+//! | [`units`] | sizes, durations and booleans |
 //! | `load` | finds and reads the files |
 //! | `yaml` | text to a bounded tree in which every value knows its line |
 //! | `reader` | typed access to the tree that collects errors |

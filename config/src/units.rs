@@ -1,4 +1,4 @@
-//! Sizes and durations as people write them: `4Mi`, `1m30s`.
+//! Sizes, durations and booleans as people write them: `4Mi`, `1m30s`, `T`.
 
 use std::time::Duration;
 
@@ -78,7 +78,18 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     }
 }
 
-/// One number with its unit, in nanoseconds, and what follows.
+/// Reads a boolean as Go's `strconv.ParseBool` does, which Dapr uses for most of its flags and metadata.
+/// Returns `None` for any other text, the empty one included.
+#[must_use]
+pub fn parse_go_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// Splits off one number with its unit. Returns it in nanoseconds, with the rest of the text.
 fn leading_part(text: &str) -> Option<(u64, &str)> {
     let (number, rest) = split_number(text);
     let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());

@@ -61,6 +61,19 @@ fn a_bare_number_is_told_what_to_write() {
     assert_eq!(shown, "30 has no unit; write 30s for seconds, or 30ms for milliseconds");
 }
 
+#[test]
+fn booleans_are_read_as_go_reads_them() {
+    for text in ["1", "t", "T", "true", "TRUE", "True"] {
+        assert_eq!(parse_go_bool(text), Some(true), "{text}");
+    }
+    for text in ["0", "f", "F", "false", "FALSE", "False"] {
+        assert_eq!(parse_go_bool(text), Some(false), "{text}");
+    }
+    for text in ["", "tRUE", "yes", "on", " true", "2"] {
+        assert_eq!(parse_go_bool(text), None, "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_makes_it_panic(text in any::<String>()) {
