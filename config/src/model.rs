@@ -294,7 +294,7 @@ pub enum Secret {
     Literal(String),
     /// In an environment variable.
     Env(String),
-    /// In a file of its own; one newline at the end is ignored. Reread when it is used.
+    /// In a file of its own; one `\n` or `\r\n` at its end is cut off. Read again at each use.
     File(PathBuf),
 }
 

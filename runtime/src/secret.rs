@@ -46,7 +46,7 @@ pub fn file_may_come(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
 }
 
-/// Reads a secret. One newline at the end of a file is ignored. Blocks on the disk.
+/// Reads a secret. One `\n` or `\r\n` at the end of a file is cut off. Blocks on the disk.
 ///
 /// # Errors
 /// When it isn't there, isn't text, or is empty.
@@ -74,8 +74,12 @@ fn of_file(path: &Path) -> Result<String, SecretError> {
         .map_err(|source| SecretError::Read { path: path.to_owned(), source })?;
     let text =
         String::from_utf8(bytes).map_err(|_| SecretError::NotText(path.display().to_string()))?;
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+    Ok(without_line_end(&text).to_owned())
+}
+
+/// Cuts off one `\n` or `\r\n`. Editors add it; anything before it may belong to the secret.
+fn without_line_end(text: &str) -> &str {
+    text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -92,11 +96,12 @@ mod tests {
     }
 
     #[test]
-    fn one_newline_at_the_end_of_a_file_is_ignored() {
-        for (bytes, secret) in
-            [(&b"a b"[..], "a b"), (b"a\n", "a"), (b"a\r\n", "a"), (b"a\n\n", "a\n")]
-        {
-            assert_eq!(in_a_file(bytes).unwrap(), secret);
+    fn one_line_end_at_the_end_of_a_file_is_cut_off() {
+        let without = [("a b", "a b"), (" a ", " a "), ("a\r", "a\r"), ("a\nb", "a\nb")];
+        let with = [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a\r\n\r\n", "a\r\n")];
+        let mixed = [("a\r\r\n", "a\r"), ("a\n\r", "a\n\r"), ("a\n\r\n", "a\n")];
+        for (content, secret) in without.into_iter().chain(with).chain(mixed) {
+            assert_eq!(in_a_file(content.as_bytes()).unwrap(), secret, "{content:?}");
         }
     }
 
