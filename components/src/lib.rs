@@ -6,6 +6,7 @@
 //! | [`pubsub`] | what a pub/sub component can do, and the components |
 //! | [`metadata`] | a component's settings, taken one by one; what is left over is an error |
 //! | [`Refusal`] | why a component did not do it |
+//! | [`stop`] | a request to stop, from those who make it to what runs |
 //! | [`registry`] | the one table from a type's name to its constructor |
 
 pub mod metadata;
@@ -13,6 +14,7 @@ pub mod pubsub;
 mod refusal;
 pub mod registry;
 pub mod state;
+pub mod stop;
 
 pub use metadata::{Metadata, MetadataError};
 pub use pubsub::{PubSub, SubscribeSpec};
