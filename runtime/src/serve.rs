@@ -20,6 +20,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::serve::Listener;
+use components::stop::Stop;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request};
 use hyper::body::Incoming;
@@ -27,7 +28,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower_service::Service;
 
@@ -54,14 +54,14 @@ const NO_PLACE: &str = "{\"errorCode\":\"ERR_TOO_MANY_CONNECTIONS\",\"message\":
     are in use and none of them waits for its client: try again, or raise \
     spec.limits.maxConnections in the Node resource\"}";
 
-/// Serves until `stop` becomes true, and then what is under way.
+/// Serves until a stop is requested, then finishes the requests that are under way.
 pub async fn serve<L: Listener>(
     mut listener: L,
     router: Router,
     connections: Arc<Connections>,
-    stop: watch::Receiver<bool>,
+    stop: Stop,
 ) {
-    let mut stopped = pin!(until_true(stop.clone()));
+    let mut stopped = pin!(stop.requested());
     let (mut open, mut refused) = (JoinSet::new(), JoinSet::new());
     loop {
         tokio::select! {
@@ -85,7 +85,7 @@ pub async fn serve<L: Listener>(
 }
 
 /// Serves one connection until it is closed, is too slow, or has to make room.
-async fn connection<I>(io: I, router: Router, seat: Seat, stop: watch::Receiver<bool>)
+async fn connection<I>(io: I, router: Router, seat: Seat, stop: Stop)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -95,7 +95,7 @@ where
     let mut http = http1::Builder::new();
     let served = http.max_buf_size(BUFFER_BYTES).serve_connection(io, service);
     let mut served = pin!(on_time(served, &pace));
-    let mut stopped = pin!(until_true(stop));
+    let mut stopped = pin!(stop.requested());
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -151,11 +151,6 @@ async fn refuse<I: AsyncRead + AsyncWrite + Unpin>(mut io: I) {
     );
     let _ = io.write_all(answer.as_bytes()).await;
     let _ = io.shutdown().await;
-}
-
-async fn until_true(mut stop: watch::Receiver<bool>) {
-    // The sender lives as long as the process.
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use axum::routing::{get, post};
+use components::stop::Stopper;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
@@ -15,7 +16,7 @@ struct Server {
     connections: Arc<Connections>,
     arrived: Arc<Notify>,
     go: Arc<Notify>,
-    stop: watch::Sender<bool>,
+    stopper: Stopper,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -34,9 +35,9 @@ async fn server(most: usize) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let connections = Arc::new(Connections::new(most));
-    let (stop, stopped) = watch::channel(false);
-    let task = tokio::spawn(serve(listener, router, Arc::clone(&connections), stopped));
-    Server { address, connections, arrived, go, stop, task }
+    let stopper = Stopper::default();
+    let task = tokio::spawn(serve(listener, router, Arc::clone(&connections), stopper.subscribe()));
+    Server { address, connections, arrived, go, stopper, task }
 }
 
 impl Server {
@@ -115,7 +116,7 @@ async fn a_stop_ends_idle_connections_and_finishes_requests() {
     let (mut idle, mut served) = (server.client().await, server.client().await);
     say(&mut served, WAIT).await;
     server.arrived.notified().await;
-    server.stop.send_replace(true);
+    server.stopper.request();
     assert_eq!(hear(&mut idle).await, "");
     server.go.notify_one();
     server.task.await.unwrap();
