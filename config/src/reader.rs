@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::model::Origin;
 use crate::report::Report;
 use crate::units::{self, UnitError};
-use crate::yaml::{Node, Value};
+use crate::yaml::{YamlNode, YamlValue};
 
 mod fields;
 #[cfg(test)]
@@ -28,12 +28,12 @@ pub(crate) struct Field<'a> {
     file: &'a Path,
     line: usize,
     path: String,
-    node: &'a Node,
+    node: &'a YamlNode,
 }
 
 impl<'a> Field<'a> {
     /// A whole document.
-    pub(crate) fn document(report: &'a Report, file: &'a Path, node: &'a Node) -> Self {
+    pub(crate) fn document(report: &'a Report, file: &'a Path, node: &'a YamlNode) -> Self {
         Self { report, file, line: node.line, path: String::new(), node }
     }
 
@@ -76,9 +76,9 @@ impl<'a> Field<'a> {
     /// Text as it was written; may be empty.
     pub(crate) fn any_text(&self) -> Option<String> {
         match &self.node.value {
-            Value::Scalar { text, .. } => Some(text.clone()),
-            Value::Null => Some(String::new()),
-            Value::List(_) | Value::Map(_) => {
+            YamlValue::Scalar { text, .. } => Some(text.clone()),
+            YamlValue::Null => Some(String::new()),
+            YamlValue::List(_) | YamlValue::Map(_) => {
                 self.wrong_type("text", "put text with { or [ in quotes")
             }
         }
@@ -87,7 +87,7 @@ impl<'a> Field<'a> {
     /// `true` or `false`.
     pub(crate) fn flag(&self) -> Option<bool> {
         match &self.node.value {
-            Value::Scalar { text, quoted: false } => match text.as_str() {
+            YamlValue::Scalar { text, quoted: false } => match text.as_str() {
                 "true" | "True" | "TRUE" => Some(true),
                 "false" | "False" | "FALSE" => Some(false),
                 _ => self.wrong_type("true or false", "write true or false"),
@@ -103,7 +103,7 @@ impl<'a> Field<'a> {
     {
         let (least, most) = (range.start(), range.end());
         let remedy = format!("write a number from {least} to {most}, without quotes");
-        let Value::Scalar { text, quoted: false } = &self.node.value else {
+        let YamlValue::Scalar { text, quoted: false } = &self.node.value else {
             return self.wrong_type("a whole number", &remedy);
         };
         match text.parse() {
@@ -145,10 +145,10 @@ impl<'a> Field<'a> {
 
     /// The items of a list.
     pub(crate) fn items(&self) -> Option<Vec<Field<'a>>> {
-        let Value::List(items) = &self.node.value else {
+        let YamlValue::List(items) = &self.node.value else {
             return self.wrong_type("a list", "start each entry on its own line with a dash");
         };
-        let item = |(index, node): (usize, &'a Node)| Field {
+        let item = |(index, node): (usize, &'a YamlNode)| Field {
             line: node.line,
             path: format!("{}[{index}]", self.path),
             node,
@@ -171,14 +171,14 @@ impl<'a> Field<'a> {
     /// The fields of a map.
     pub(crate) fn fields(&self) -> Option<Fields<'a>> {
         match &self.node.value {
-            Value::Map(entries) => Some(Fields::new(self.clone(), entries)),
+            YamlValue::Map(entries) => Some(Fields::new(self.clone(), entries)),
             _ => self.wrong_type("a map", "write its fields below it, indented"),
         }
     }
 
     /// Whether a map was written here: for fields that may be a text or a map.
     pub(crate) fn is_map(&self) -> bool {
-        matches!(self.node.value, Value::Map(_))
+        matches!(self.node.value, YamlValue::Map(_))
     }
 
     fn unit<T>(
@@ -187,7 +187,7 @@ impl<'a> Field<'a> {
         remedy: &str,
         parse: impl Fn(&str) -> Result<T, UnitError>,
     ) -> Option<T> {
-        let Value::Scalar { text, .. } = &self.node.value else {
+        let YamlValue::Scalar { text, .. } = &self.node.value else {
             return self.wrong_type(wanted, remedy);
         };
         parse(text).map_err(|error| self.refuse::<T>(error.problem, error.remedy)).ok()
@@ -200,12 +200,12 @@ impl<'a> Field<'a> {
     /// The type of what was written, never the text: it might be a secret in the wrong place.
     fn found(&self) -> &'static str {
         match &self.node.value {
-            Value::Null => "nothing",
-            Value::Scalar { quoted: true, .. } => "text in quotes",
-            Value::Scalar { text, .. } if is_integer(text) => "a number",
-            Value::Scalar { .. } => "text",
-            Value::List(_) => "a list",
-            Value::Map(_) => "a map",
+            YamlValue::Null => "nothing",
+            YamlValue::Scalar { quoted: true, .. } => "text in quotes",
+            YamlValue::Scalar { text, .. } if is_integer(text) => "a number",
+            YamlValue::Scalar { .. } => "text",
+            YamlValue::List(_) => "a list",
+            YamlValue::Map(_) => "a map",
         }
     }
 }

@@ -17,14 +17,14 @@ const MAX_TREE_BYTES: usize = 8 << 20;
 
 /// A value and its line.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Node {
+pub(crate) struct YamlNode {
     pub(crate) line: usize,
-    pub(crate) value: Value,
+    pub(crate) value: YamlValue,
 }
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
+pub(crate) enum YamlValue {
     /// Nothing, `~` or `null`.
     Null,
     /// Text as it was written; `quoted` tells `"5"` from `5`.
@@ -32,34 +32,34 @@ pub(crate) enum Value {
         text: String,
         quoted: bool,
     },
-    List(Vec<Node>),
-    Map(Vec<Entry>),
+    List(Vec<YamlNode>),
+    Map(Vec<MapEntry>),
 }
 
 /// One entry of a map.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Entry {
+pub(crate) struct MapEntry {
     pub(crate) line: usize,
     pub(crate) key: String,
-    pub(crate) value: Node,
+    pub(crate) value: YamlNode,
 }
 
 /// Why a text, or a part of it, can't be read.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Fault {
+pub(crate) struct YamlFault {
     pub(crate) line: usize,
     pub(crate) problem: String,
     pub(crate) remedy: String,
 }
 
-impl Fault {
+impl YamlFault {
     fn new(line: usize, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { line, problem: problem.into(), remedy: remedy.into() }
     }
 }
 
 /// Every document that can be read, and every fault. Empty documents are left out.
-pub(crate) fn read(text: &str) -> (Vec<Node>, Vec<Fault>) {
+pub(crate) fn read(text: &str) -> (Vec<YamlNode>, Vec<YamlFault>) {
     let (mut documents, mut faults) = (Vec::new(), Vec::new());
     let mut budget = MAX_TREE_BYTES;
     let mut stretch = Stretch { skipped: 0, text };
@@ -120,7 +120,7 @@ fn is_marker(line: &str) -> bool {
 
 impl build::Builder<'_> {
     /// Feeds the parser's events to the tree until the end or the first fault.
-    fn run(&mut self, stretch: Stretch<'_>) -> Option<Fault> {
+    fn run(&mut self, stretch: Stretch<'_>) -> Option<YamlFault> {
         let mut parser = Parser::new_from_str(stretch.text);
         let last = stretch.last_line();
         while let Some(event) = parser.next_event() {
@@ -138,7 +138,7 @@ impl build::Builder<'_> {
 }
 
 /// The parser's error; tabs are named, because its message rarely does and they can't be seen.
-fn syntax(error: &ScanError, stretch: Stretch<'_>) -> Fault {
+fn syntax(error: &ScanError, stretch: Stretch<'_>) -> YamlFault {
     let line = error.marker().line().clamp(1, stretch.last_line());
     let before = line.saturating_sub(2);
     let around = stretch.text.lines().enumerate().skip(before).take(line + 1 - before);
@@ -146,10 +146,10 @@ fn syntax(error: &ScanError, stretch: Stretch<'_>) -> Fault {
         let indented = text.trim_start_matches(' ').starts_with('\t');
         if indented && !text.trim().is_empty() {
             let line = stretch.skipped + index + 1;
-            return Fault::new(line, "a tab in the indentation", "indent with spaces");
+            return YamlFault::new(line, "a tab in the indentation", "indent with spaces");
         }
     }
-    Fault::new(
+    YamlFault::new(
         stretch.skipped + line,
         format!("not valid YAML: {}", error.info().escape_debug()),
         "check the indentation, the quotes and the colons on this line and the one before",
@@ -157,10 +157,10 @@ fn syntax(error: &ScanError, stretch: Stretch<'_>) -> Fault {
 }
 
 /// What plain text stands for.
-fn scalar(text: String, style: ScalarStyle) -> Value {
+fn scalar(text: String, style: ScalarStyle) -> YamlValue {
     let plain = style == ScalarStyle::Plain;
     if plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL") {
-        return Value::Null;
+        return YamlValue::Null;
     }
-    Value::Scalar { text, quoted: !plain }
+    YamlValue::Scalar { text, quoted: !plain }
 }

@@ -5,17 +5,17 @@ use std::cell::RefCell;
 use super::Field;
 use crate::model::Origin;
 use crate::near::nearest;
-use crate::yaml::{Entry, Value};
+use crate::yaml::{MapEntry, YamlValue};
 
 /// A map that remembers which of its fields were asked for.
 pub(crate) struct Fields<'a> {
     of: Field<'a>,
-    entries: &'a [Entry],
+    entries: &'a [MapEntry],
     known: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(of: Field<'a>, entries: &'a [Entry]) -> Self {
+    pub(super) fn new(of: Field<'a>, entries: &'a [MapEntry]) -> Self {
         Self { of, entries, known: RefCell::default() }
     }
 
@@ -31,7 +31,7 @@ impl<'a> Fields<'a> {
 
     /// A field, if it is there. One without a value counts as left out.
     pub(crate) fn get(&self, name: &'static str) -> Option<Field<'a>> {
-        self.written(name).filter(|field| field.node.value != Value::Null)
+        self.written(name).filter(|field| field.node.value != YamlValue::Null)
     }
 
     /// A field, if it is there, with or without a value.
@@ -111,11 +111,11 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn others(&self, known: &[&'static str]) -> impl Iterator<Item = &'a Entry> {
+    fn others(&self, known: &[&'static str]) -> impl Iterator<Item = &'a MapEntry> {
         self.entries.iter().filter(|entry| !known.contains(&entry.key.as_str()))
     }
 
-    fn field(&self, entry: &'a Entry) -> Field<'a> {
+    fn field(&self, entry: &'a MapEntry) -> Field<'a> {
         Field {
             line: entry.line,
             path: self.path_of(&entry.key),

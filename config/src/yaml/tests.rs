@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// The one document of a text without faults.
-fn document(text: &str) -> Node {
+fn document(text: &str) -> YamlNode {
     let (mut documents, faults) = read(text);
     assert_eq!(faults, Vec::new());
     assert_eq!(documents.len(), 1, "{documents:?}");
@@ -21,20 +21,23 @@ fn fault(text: &str) -> String {
     format!("{}: {}", faults[0].line, faults[0].problem)
 }
 
-fn entries(node: &Node) -> Vec<(usize, &str, &Value)> {
-    let Value::Map(entries) = &node.value else { panic!("not a map: {node:?}") };
+fn entries(node: &YamlNode) -> Vec<(usize, &str, &YamlValue)> {
+    let YamlValue::Map(entries) = &node.value else { panic!("not a map: {node:?}") };
     entries.iter().map(|entry| (entry.line, entry.key.as_str(), &entry.value.value)).collect()
 }
 
-fn plain(text: &str) -> Value {
-    Value::Scalar { text: text.into(), quoted: false }
+fn plain(text: &str) -> YamlValue {
+    YamlValue::Scalar { text: text.into(), quoted: false }
 }
 
 #[test]
 fn every_entry_knows_its_line() {
     let node = document("a: 1\n\n# a comment\nb: ~\nc: '5'\n");
-    let quoted = Value::Scalar { text: "5".into(), quoted: true };
-    assert_eq!(entries(&node), [(1, "a", &plain("1")), (4, "b", &Value::Null), (5, "c", &quoted)]);
+    let quoted = YamlValue::Scalar { text: "5".into(), quoted: true };
+    assert_eq!(
+        entries(&node),
+        [(1, "a", &plain("1")), (4, "b", &YamlValue::Null), (5, "c", &quoted)]
+    );
 }
 
 #[test]
