@@ -104,7 +104,7 @@ pub struct AppSettings {
 #[must_use]
 pub fn read(args: &RunArgs) -> (Settings, Findings) {
     let paths: Vec<PathBuf> = args.resources_path.iter().chain(&args.config).cloned().collect();
-    let (resources, errors) = config::load_what_can_be_read(&paths);
+    let (resources, errors) = config::load_with_errors(&paths);
     let mut found = Findings::default();
     found.problems.extend(errors.into_iter().flatten().map(|error| error.to_string()));
     let node = resources.node.clone().unwrap_or_default();

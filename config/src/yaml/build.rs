@@ -6,24 +6,24 @@ use saphyr_parser::{Event, Tag};
 
 use super::{MAX_DEPTH, MAX_TREE_BYTES, MapEntry, YamlFault, YamlNode, YamlValue, scalar};
 
-/// Bytes that one value costs beside its text.
+/// Bytes of one value without its text.
 const NODE_BYTES: usize = size_of::<MapEntry>();
 
 /// The documents of one stretch of text.
 pub(super) struct Builder<'a> {
-    /// Lines before the text that is parsed.
+    /// Number of lines before the parsed text.
     skipped: usize,
-    /// Bytes left for the file.
+    /// Bytes that the rest of the file may take.
     budget: &'a mut usize,
     documents: Vec<YamlNode>,
     faults: Vec<YamlFault>,
     /// The open lists and maps, outermost first.
     open: Vec<Open>,
-    /// The anchors of this document, by the parser's number.
+    /// The anchored values of this document, by the parser's number.
     anchors: HashMap<usize, Tree>,
 }
 
-/// A finished value, with what is needed to bound its copies.
+/// A finished value, with its depth and size to bound the copies that aliases make.
 #[derive(Clone)]
 struct Tree {
     node: YamlNode,
@@ -57,12 +57,12 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The finished documents, and faults that didn't stop the reading.
+    /// Returns the finished documents, and faults that didn't end one.
     pub(super) fn finish(self) -> (Vec<YamlNode>, Vec<YamlFault>) {
         (self.documents, self.faults)
     }
 
-    /// Takes one event of the parser.
+    /// Adds one event of the parser to the tree.
     pub(super) fn take(&mut self, event: Event<'_>, line: usize) -> Result<(), YamlFault> {
         let line = line.max(1) + self.skipped;
         match event {
@@ -85,8 +85,8 @@ impl<'a> Builder<'a> {
             }
             Event::MappingStart(anchor, tag) => {
                 check_tag(tag.as_deref(), line)?;
-                let (entries, keys) = (Vec::new(), HashMap::new());
-                self.enter(line, anchor, Items::Map { entries, keys, key: None })?;
+                let items = Items::Map { entries: Vec::new(), keys: HashMap::new(), key: None };
+                self.enter(line, anchor, items)?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.leave()?,
             Event::Alias(anchor) => self.alias(anchor, line)?,
@@ -95,6 +95,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
+    /// Opens a list or a map.
     fn enter(&mut self, line: usize, anchor: usize, items: Items) -> Result<(), YamlFault> {
         self.check_depth(0, line)?;
         self.spend(NODE_BYTES, line)?;
@@ -102,6 +103,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
+    /// Closes the innermost list or map.
     fn leave(&mut self) -> Result<(), YamlFault> {
         let Some(open) = self.open.pop() else { return Ok(()) };
         let value = match open.items {
@@ -112,7 +114,7 @@ impl<'a> Builder<'a> {
         self.place(Tree { node, depth: open.depth + 1, bytes: open.bytes }, open.anchor)
     }
 
-    /// An alias is a copy of what its anchor holds, and is paid for as such.
+    /// Adds a copy of an anchored value, after its size is taken from the budget.
     fn alias(&mut self, anchor: usize, line: usize) -> Result<(), YamlFault> {
         let (depth, bytes) = match self.anchors.get(&anchor) {
             Some(tree) => (tree.depth, tree.bytes),
@@ -128,7 +130,7 @@ impl<'a> Builder<'a> {
         self.place(tree, 0)
     }
 
-    /// Puts a finished value where it belongs.
+    /// Adds a finished value to the list or map that is open, or to the documents.
     fn place(&mut self, tree: Tree, anchor: usize) -> Result<(), YamlFault> {
         if anchor > 0 {
             self.spend(tree.bytes, tree.node.line)?;
@@ -166,6 +168,7 @@ impl<'a> Builder<'a> {
         Err(YamlFault::new(line, problem, "check the brackets and the indentation"))
     }
 
+    /// Takes bytes from the budget.
     fn spend(&mut self, bytes: usize, line: usize) -> Result<(), YamlFault> {
         match self.budget.checked_sub(bytes) {
             Some(left) => *self.budget = left,
@@ -189,7 +192,8 @@ fn check_tag(tag: Option<&Tag>, line: usize) -> Result<(), YamlFault> {
     }
 }
 
-/// Keys are text; `<<` would merge another map silently if it were taken as text.
+/// Returns a key, which must be text. `<<` is refused: taken as text it would lose the merged map
+/// without a word.
 fn key_text(node: YamlNode) -> Result<String, YamlFault> {
     match node.value {
         YamlValue::Scalar { text, quoted: false } if text == "<<" => Err(YamlFault::new(
