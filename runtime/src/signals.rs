@@ -58,7 +58,7 @@ fn is_hangup_ignored() -> bool {
     ignores_hangup(&status)
 }
 
-/// Reads `SigIgn` of proc_pid_status(5): a mask in which the lowest bit is SIGHUP.
+/// Reads `SigIgn` of proc_pid_status(5), a mask whose lowest bit is SIGHUP.
 fn ignores_hangup(status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
