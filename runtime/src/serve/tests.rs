@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::*;
 
-/// A server whose `/wait` answers once it is let go.
+/// A server whose `/wait` answers after `go` is notified.
 struct Server {
     address: SocketAddr,
     connections: Arc<Connections>,
@@ -23,10 +23,13 @@ struct Server {
 async fn server(most: usize) -> Server {
     let go = Arc::new(Notify::new());
     let arrived = Arc::new(Notify::new());
-    let (told, waiting) = (Arc::clone(&arrived), Arc::clone(&go));
-    let wait = || async move {
-        told.notify_one();
-        waiting.notified().await;
+    let wait = {
+        let arrived = Arc::clone(&arrived);
+        let go = Arc::clone(&go);
+        || async move {
+            arrived.notify_one();
+            go.notified().await;
+        }
     };
     let router = Router::new()
         .route("/", get(|| async { "hi" }))
@@ -50,7 +53,7 @@ async fn say(client: &mut TcpStream, text: &str) {
     client.write_all(text.as_bytes()).await.unwrap();
 }
 
-/// One answer of a short body, or nothing when the connection is closed.
+/// Reads one response with a short body, or nothing when the connection is closed.
 async fn hear(client: &mut TcpStream) -> String {
     let mut bytes = [0; 4096];
     match client.read(&mut bytes).await {
@@ -96,7 +99,7 @@ async fn idle_and_slow_connections_make_room_in_the_order_they_began_to_wait() {
 }
 
 #[tokio::test]
-async fn where_all_are_served_a_new_client_is_told_so_and_nobody_is_cut_off() {
+async fn a_new_client_is_refused_while_all_others_are_served() {
     let server = server(1).await;
     let mut served = server.client().await;
     say(&mut served, WAIT).await;
@@ -113,7 +116,8 @@ async fn where_all_are_served_a_new_client_is_told_so_and_nobody_is_cut_off() {
 #[tokio::test]
 async fn a_stop_ends_idle_connections_and_finishes_requests() {
     let server = server(8).await;
-    let (mut idle, mut served) = (server.client().await, server.client().await);
+    let mut idle = server.client().await;
+    let mut served = server.client().await;
     say(&mut served, WAIT).await;
     server.arrived.notified().await;
     server.stopper.request();
