@@ -10,7 +10,7 @@ impl Stop {
     /// Resolves once a stop is requested, at once if that has happened already. Dropping the last
     /// [`Stopper`] counts as a request: nobody could make one any more.
     pub async fn requested(&self) {
-        // An error says that the last sender is gone.
+        // An error means that the last sender is gone, which counts as a request.
         let _ = self.0.clone().wait_for(|requested| *requested).await;
     }
 

@@ -116,7 +116,7 @@ pub struct SubscriptionSpec {
     pub metadata: BTreeMap<String, String>,
     /// The topic of messages that the app rejects.
     pub dead_letter_topic: Option<String>,
-    /// How messages are delivered in bulk; `None` delivers them one by one.
+    /// The bounds of bulk delivery; `None` delivers messages one by one.
     pub bulk: Option<Bulk>,
 }
 
@@ -230,7 +230,8 @@ pub struct Listeners {
     pub metrics_addresses: Vec<IpAddr>,
 }
 
-/// An app of this device (`pannier.dev/v1`, kind `App`); `metadata.name` is the app id unless `spec.id` is given.
+/// An app of this device (`pannier.dev/v1`, kind `App`). `metadata.name` is the app id unless `spec.id`
+/// is given.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct App {

@@ -92,7 +92,7 @@ pub struct AppSettings {
     pub address: String,
     /// Concurrent calls to the app; `None` stands for no bound.
     pub max_concurrency: Option<usize>,
-    /// How the app's health is probed; `None` when it isn't.
+    /// The probes of the app's health; `None` turns them off.
     pub health: Option<HealthCheck>,
     /// The token that the app must present to the API.
     pub api_token: Option<String>,

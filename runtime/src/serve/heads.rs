@@ -18,7 +18,7 @@ const LEAST_BYTES: usize = 4 << 10;
 /// An unfinished head. The oldest comes first; the number of the connection breaks a tie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Head {
-    /// When its first byte arrived.
+    /// The time of its first byte.
     pub(super) since: Instant,
     /// The connection that it arrives on.
     pub(super) connection: u64,
@@ -39,7 +39,7 @@ struct Inner {
 }
 
 impl Heads {
-    /// Records how many bytes of a head have arrived; `is_known` says that it was recorded before. Notifies
+    /// Records how many bytes of a head have arrived; `is_known` means that it was recorded before. Notifies
     /// the connections that are evicted for it, and returns their number.
     ///
     /// # Errors

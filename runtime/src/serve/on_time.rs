@@ -9,7 +9,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::pace::{Pace, Verdict};
 
-/// How a connection ended.
+/// The end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// The client or a shutdown closed it.

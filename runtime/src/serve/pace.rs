@@ -122,11 +122,11 @@ struct State {
     may_read: usize,
     /// Its head is counted among the unfinished ones.
     is_head_counted: bool,
-    /// It has asked for room.
+    /// The request has asked for room.
     has_asked: bool,
-    /// When it began to wait for room, if it waits.
+    /// The start of its wait for room, if it waits.
     waits: Option<Instant>,
-    /// When a request that holds room is checked for a stall.
+    /// The time of the next check for a stall, if it holds room.
     check: Instant,
 }
 
