@@ -7,6 +7,7 @@
 //! | `pubsub` | the pub/sub components |
 //! | [`metadata`] | a component's settings, taken one by one; what is left over is an error |
 //! | [`Refusal`] | why a component did not do it |
+//! | [`stop`] | a request to stop, from those who make it to what runs |
 //! | [`registry`] | the one table from a type's name to its constructor |
 
 pub mod metadata;
@@ -15,6 +16,7 @@ mod pubsub;
 mod refusal;
 pub mod registry;
 mod state;
+pub mod stop;
 
 pub use metadata::{Metadata, MetadataError};
 pub use port::pubsub::{PubSub, SubscribeSpec};

@@ -1,114 +1,123 @@
-//! A component's settings: each is taken once, by whom it is for; what is left over is an error.
+//! A component's settings. Each is taken once; those that nobody takes are errors.
 
 use std::fmt;
 
 use config::model::Origin;
+use config::near::nearest;
+use config::units;
 
-/// The settings of one component, with secrets and templates filled in. Names are matched
-/// whatever their case, as Dapr does. What is wrong is collected, and told by
-/// [`finish`](Self::finish) all at once; values are never told, since they may be secrets.
+/// The settings of one component, with secrets and templates filled in. Names are compared without
+/// regard to letter case, as in Dapr. Problems are collected, and returned by
+/// [`finish`](Self::finish) all at once. They never contain a value, which may be a secret.
 pub struct Metadata {
     component: String,
     origin: Origin,
-    values: Vec<Value>,
+    settings: Vec<Setting>,
+    /// The names that were asked for: all that the component knows.
     asked: Vec<&'static str>,
     problems: Vec<String>,
 }
 
 /// One setting.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Value {
+pub struct Setting {
     /// The name, as written.
     pub name: String,
     /// The value, as text.
     pub value: String,
-    /// The line that it was read from, from 1.
+    /// The line in the file, from 1.
     pub line: usize,
 }
 
-impl Value {
-    /// The setting `name`, read from `line`.
+impl Setting {
+    /// Creates the setting `name`, which was read from `line`.
     pub fn new(name: impl Into<String>, value: impl Into<String>, line: usize) -> Self {
         Self { name: name.into(), value: value.into(), line }
     }
 }
 
-impl fmt::Debug for Value {
+impl fmt::Debug for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Value").field("name", &self.name).field("line", &self.line).finish()
+        f.debug_struct("Setting").field("name", &self.name).field("line", &self.line).finish()
     }
 }
 
-/// Everything that is wrong with a component's metadata, one problem a line.
+/// All problems of a component's settings, one per line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", problems.join("\n"))]
 pub struct MetadataError {
-    /// Each names the component, the file and line, the setting and the remedy.
+    /// The problems. Each names the component, the file and line, the setting and the remedy.
     pub problems: Vec<String>,
 }
 
 impl Metadata {
-    /// The settings of `component`, which was read from `origin`. A name may be given once.
-    pub fn new(component: &str, origin: &Origin, values: impl IntoIterator<Item = Value>) -> Self {
+    /// Creates the settings of `component`, which was read from `origin`. A name that is given twice is a
+    /// problem.
+    pub fn new(
+        component: &str,
+        origin: &Origin,
+        settings: impl IntoIterator<Item = Setting>,
+    ) -> Self {
         let mut metadata = Self {
             component: component.to_owned(),
             origin: origin.clone(),
-            values: Vec::new(),
+            settings: Vec::new(),
             asked: Vec::new(),
             problems: Vec::new(),
         };
-        for value in values {
-            match metadata.position(&value.name) {
-                Some(_) => metadata.problem(&value, "is given twice: remove one of them"),
-                None => metadata.values.push(value),
+        for setting in settings {
+            match metadata.position(&setting.name) {
+                Some(_) => metadata.report(&setting, "is given twice: remove one of them"),
+                None => metadata.settings.push(setting),
             }
         }
         metadata
     }
 
-    /// Text; `None` when it isn't set or empty.
+    /// Takes a text; `None` when it isn't set or empty.
     pub fn take(&mut self, name: &'static str) -> Option<String> {
-        self.take_value(name).map(|value| value.value)
+        self.take_setting(name).map(|setting| setting.value)
     }
 
-    /// What `parse` makes of the text; where it makes nothing of it, the problem is that the
-    /// setting must be `expected`.
+    /// Takes a text and parses it. Where `parse` returns `None`, the problem is that the setting must be
+    /// `expected`.
     pub fn take_parsed<T>(
         &mut self,
         name: &'static str,
         expected: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
-        let value = self.take_value(name)?;
-        let parsed = parse(&value.value);
+        let setting = self.take_setting(name)?;
+        let parsed = parse(&setting.value);
         if parsed.is_none() {
-            self.problem(&value, &format!("must be {expected}"));
+            self.report(&setting, &format!("must be {expected}"));
         }
         parsed
     }
 
-    /// A number from 0.
+    /// Takes a whole number from 0.
     pub fn take_count(&mut self, name: &'static str) -> Option<u64> {
         self.take_parsed(name, "a whole number from 0", |text| text.trim().parse().ok())
     }
 
-    /// Bytes: a number, or one with a unit (`64Ki`, `16Mi`, `1Gi`).
+    /// Takes a number of bytes, with or without a unit (`64Ki`, `16Mi`, `1Gi`).
     pub fn take_bytes(&mut self, name: &'static str) -> Option<u64> {
-        self.take_parsed(name, "a number of bytes, for example 65536, 64Ki, 16Mi or 1Gi", bytes)
+        let expected = "a number of bytes, for example 65536, 64Ki, 16Mi or 1Gi";
+        self.take_parsed(name, expected, |text| units::parse_bytes(text).ok())
     }
 
-    /// `true` or `false`, or one of Dapr's other words for them.
+    /// Takes `true` or `false`, or another of Dapr's words for them (`yes`, `1`, `off`, ...).
     pub fn take_bool(&mut self, name: &'static str) -> Option<bool> {
         self.take_parsed(name, "true or false", |text| {
             match text.trim().to_ascii_lowercase().as_str() {
-                "y" | "yes" | "true" | "t" | "on" | "1" => Some(true),
-                "n" | "no" | "false" | "f" | "off" | "0" => Some(false),
-                _ => None,
+                "y" | "yes" | "on" => Some(true),
+                "n" | "no" | "off" => Some(false),
+                other => units::parse_go_bool(other),
             }
         })
     }
 
-    /// One of these words, whatever its case.
+    /// Takes one of these words, in any letter case.
     pub fn take_choice<T: Copy>(&mut self, name: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
         self.take_parsed(name, &format!("one of {}", words.join(", ")), |text| {
@@ -117,14 +126,14 @@ impl Metadata {
         })
     }
 
-    /// Every setting must have been taken by now, and none may have been wrong.
+    /// Returns all problems: wrong settings, and those that nobody has taken.
     pub fn finish(mut self) -> Result<(), MetadataError> {
-        for value in std::mem::take(&mut self.values) {
-            let remedy = match self.likeness(&value.name) {
+        for setting in std::mem::take(&mut self.settings) {
+            let remedy = match nearest(&setting.name, self.asked.iter().copied()) {
                 Some(name) => format!("is unknown: did you mean {name}?"),
                 None => "is unknown to this component type: remove it".to_owned(),
             };
-            self.problem(&value, &remedy);
+            self.report(&setting, &remedy);
         }
         match self.problems {
             problems if problems.is_empty() => Ok(()),
@@ -132,72 +141,34 @@ impl Metadata {
         }
     }
 
-    /// The component's name.
+    /// Returns the component's name.
     #[must_use]
     pub fn component(&self) -> &str {
         &self.component
     }
 
-    /// Where the component was read.
+    /// Returns where the component was read.
     #[must_use]
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    fn take_value(&mut self, name: &'static str) -> Option<Value> {
+    fn take_setting(&mut self, name: &'static str) -> Option<Setting> {
         self.asked.push(name);
-        let value = self.values.remove(self.position(name)?);
-        Some(value).filter(|value| !value.value.is_empty())
+        let setting = self.settings.remove(self.position(name)?);
+        Some(setting).filter(|setting| !setting.value.is_empty())
     }
 
     fn position(&self, name: &str) -> Option<usize> {
-        self.values.iter().position(|value| value.name.eq_ignore_ascii_case(name))
+        self.settings.iter().position(|setting| setting.name.eq_ignore_ascii_case(name))
     }
 
-    fn problem(&mut self, value: &Value, remedy: &str) {
-        let Self { component, origin, .. } = self;
-        let Value { name, line, .. } = value;
-        let file = origin.file.display();
+    fn report(&mut self, setting: &Setting, remedy: &str) {
+        let component = &self.component;
+        let file = self.origin.file.display();
+        let Setting { name, line, .. } = setting;
         self.problems.push(format!("{file}:{line}: component {component:?}: {name} {remedy}"));
     }
-
-    fn likeness(&self, name: &str) -> Option<&'static str> {
-        let name = name.to_ascii_lowercase();
-        let distance = |known: &&'static str| edits(&name, &known.to_ascii_lowercase());
-        self.asked.iter().copied().min_by_key(distance).filter(|known| distance(known) <= 2)
-    }
-}
-
-pub(crate) fn bytes(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit: u64 = match unit {
-        "" => 1,
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        "k" => 1_000,
-        "M" => 1_000_000,
-        "G" => 1_000_000_000,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(unit)
-}
-
-/// Levenshtein's distance.
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -212,12 +183,12 @@ mod tests {
         Metadata::new(
             "orders",
             &origin,
-            lines.map(|((name, value), line)| Value::new(*name, *value, line)),
+            lines.map(|((name, value), line)| Setting::new(*name, *value, line)),
         )
     }
 
     #[test]
-    fn names_are_matched_whatever_their_case() {
+    fn names_are_compared_without_regard_to_case() {
         let mut metadata = metadata(&[("KEYPREFIX", "none")]);
         assert_eq!(metadata.take("keyPrefix").as_deref(), Some("none"));
         assert!(metadata.finish().is_ok());
@@ -231,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_over_is_an_error_that_names_what_was_meant() {
+    fn a_setting_that_nobody_takes_is_an_error_that_names_the_nearest_one() {
         let mut metadata = metadata(&[("maxByte", "1")]);
         metadata.take_bytes("maxBytes");
         let error = metadata.finish().unwrap_err();
@@ -256,19 +227,19 @@ mod tests {
     }
 
     #[test]
-    fn sizes_have_binary_and_decimal_units() {
-        assert_eq!(bytes("512"), Some(512));
-        assert_eq!(bytes("64Ki"), Some(65_536));
-        assert_eq!(bytes("2M"), Some(2_000_000));
-        assert_eq!(bytes("20000000000Gi"), None);
-        assert_eq!(bytes("Mi"), None);
-        assert_eq!(bytes("1.5Mi"), None);
+    fn sizes_have_units() {
+        assert_eq!(metadata(&[("maxBytes", "64Ki")]).take_bytes("maxBytes"), Some(65_536));
+        assert_eq!(metadata(&[("maxBytes", "2MB")]).take_bytes("maxBytes"), Some(2_000_000));
     }
 
     #[test]
-    fn truth_has_daprs_many_words() {
-        for (word, truth) in [("Yes", true), ("1", true), ("off", false), ("F", false)] {
-            assert_eq!(metadata(&[("flag", word)]).take_bool("flag"), Some(truth));
+    fn booleans_have_daprs_many_words_in_any_case() {
+        for word in ["1", "t", "TRUE", "tRue", "y", "Yes", "ON", " true "] {
+            assert_eq!(metadata(&[("flag", word)]).take_bool("flag"), Some(true), "{word}");
         }
+        for word in ["0", "F", "False", "faLse", "n", "No", "off"] {
+            assert_eq!(metadata(&[("flag", word)]).take_bool("flag"), Some(false), "{word}");
+        }
+        assert_eq!(metadata(&[("flag", "maybe")]).take_bool("flag"), None);
     }
 }

@@ -126,7 +126,7 @@ impl Context {
         let disk_bytes = self
             .metadata
             .take_parsed("maxBytes", "a number of bytes from 4Mi, for example 64Mi", |text| {
-                crate::metadata::bytes(text).filter(at_least)
+                config::units::parse_bytes(text).ok().filter(at_least)
             })
             .unwrap_or(MEMORY_BYTES);
         let limits = Limits { disk_bytes, reserve_bytes: 0, ..self.limits.clone() };

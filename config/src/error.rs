@@ -1,9 +1,9 @@
-//! Configuration errors: all of them, each with its place and its remedy.
+//! Configuration errors, each with its place and its remedy.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// One thing that is wrong. Secrets never appear in it.
+/// One configuration error. It never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
     /// The file or directory, as it was named.
@@ -12,13 +12,13 @@ pub struct ConfigError {
     pub line: usize,
     /// The path of the field, for example `spec.routes[0].topic`; empty when no field is meant.
     pub field: String,
-    /// What is wrong.
+    /// The problem, as a predicate of the field: `is missing`.
     pub problem: String,
-    /// What to do about it.
+    /// The way to correct it, in the imperative.
     pub remedy: String,
 }
 
-/// `file:line: field: problem; remedy`, without the parts that don't apply.
+/// Formats as `file:line: field: problem; remedy`, without the parts that don't apply.
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.file.display())?;
@@ -34,22 +34,22 @@ impl fmt::Display for ConfigError {
 
 /// Every error of a configuration, sorted by file and line; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Errors(Vec<ConfigError>);
+pub struct ConfigErrors(Vec<ConfigError>);
 
-impl Errors {
-    /// The errors in order; `None` when there are none.
+impl ConfigErrors {
+    /// Sorts the errors; `None` when there are none.
     pub(crate) fn collect(mut errors: Vec<ConfigError>) -> Option<Self> {
         errors.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         (!errors.is_empty()).then_some(Self(errors))
     }
 
-    /// The errors in order.
+    /// Iterates over the errors in order.
     pub fn iter(&self) -> std::slice::Iter<'_, ConfigError> {
         self.0.iter()
     }
 }
 
-impl IntoIterator for Errors {
+impl IntoIterator for ConfigErrors {
     type Item = ConfigError;
     type IntoIter = std::vec::IntoIter<ConfigError>;
 
@@ -58,7 +58,7 @@ impl IntoIterator for Errors {
     }
 }
 
-impl<'a> IntoIterator for &'a Errors {
+impl<'a> IntoIterator for &'a ConfigErrors {
     type Item = &'a ConfigError;
     type IntoIter = std::slice::Iter<'a, ConfigError>;
 
@@ -67,8 +67,8 @@ impl<'a> IntoIterator for &'a Errors {
     }
 }
 
-/// One line an error.
-impl fmt::Display for Errors {
+/// Formats one error per line.
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, error) in self.0.iter().enumerate() {
             let newline = if index == 0 { "" } else { "\n" };
@@ -78,7 +78,7 @@ impl fmt::Display for Errors {
     }
 }
 
-impl std::error::Error for Errors {}
+impl std::error::Error for ConfigErrors {}
 
 #[cfg(test)]
 mod tests {
@@ -98,7 +98,7 @@ mod tests {
     fn errors_are_shown_one_a_line_by_file_and_line() {
         let all =
             vec![error("b.yaml", 2, ""), error("a.yaml", 10, "spec.x"), error("a.yaml", 9, "")];
-        let shown = Errors::collect(all).map(|errors| errors.to_string());
+        let shown = ConfigErrors::collect(all).map(|errors| errors.to_string());
         let expected = "a.yaml:9: is wrong; put it right\n\
                         a.yaml:10: spec.x: is wrong; put it right\n\
                         b.yaml:2: is wrong; put it right";
@@ -112,6 +112,6 @@ mod tests {
 
     #[test]
     fn no_errors_are_no_errors() {
-        assert_eq!(Errors::collect(Vec::new()), None);
+        assert_eq!(ConfigErrors::collect(Vec::new()), None);
     }
 }

@@ -1,19 +1,19 @@
-//! Text to typed values, and every error at once.
+//! Reads configuration files into typed values, and reports every error at once.
 //!
-//! A leaf of the workspace, and pure but for reading the named files.
+//! A leaf of the workspace. Apart from reading the named files it has no side effects.
 //!
-//! | module | what it does |
+//! | module | one sentence |
 //! | --- | --- |
 //! | [`model`] | the typed values: one that exists is valid |
 //! | [`error`] | errors with file, line, field, problem and remedy |
-//! | [`units`] | sizes and durations |
+//! | [`units`] | sizes, durations and booleans |
 //! | `load` | finds and reads the files |
-//! | `yaml` | text to a bounded tree in which every value knows its line |
-//! | `reader` | typed access to the tree that collects errors |
-//! | `report` | what reading finds: errors, warnings, taken names |
+//! | `yaml` | parses text into a bounded tree in which every value has its line |
+//! | `reader` | reads typed values from the tree and collects errors |
+//! | `report` | the errors, warnings and names found while reading |
 //! | `kinds` | one file for each kind of resource |
-//! | `rules` | what names, topics and secrets must look like |
-//! | `near` | did you mean |
+//! | `rules` | the rules for names, topics and secrets |
+//! | [`near`] | the known name that was probably meant |
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub mod error;
 mod kinds;
 mod load;
 pub mod model;
-mod near;
+pub mod near;
 mod reader;
 mod report;
 mod rules;
@@ -30,8 +30,8 @@ mod tests;
 pub mod units;
 mod yaml;
 
-pub use error::{ConfigError, Errors};
-pub use load::{MAX_FILE_BYTES, load, load_what_can_be_read};
+pub use error::{ConfigError, ConfigErrors};
+pub use load::{MAX_FILE_BYTES, load, load_with_errors};
 use model::{Origin, Resources};
 use reader::Field;
 use report::Report;
@@ -39,38 +39,40 @@ use report::Report;
 /// Reads named texts, in order. A text may hold several documents, or none.
 ///
 /// # Errors
-/// Everything that is wrong in all of the texts.
-pub fn parse(sources: &[(PathBuf, String)]) -> Result<Resources, Errors> {
+/// Returns all errors of all texts.
+pub fn parse(sources: &[(PathBuf, String)]) -> Result<Resources, ConfigErrors> {
     strict(parse_into(Report::default(), sources))
 }
 
-/// All or nothing.
-fn strict((resources, errors): (Resources, Option<Errors>)) -> Result<Resources, Errors> {
+/// Returns the resources only if there is no error.
+fn strict(
+    (resources, errors): (Resources, Option<ConfigErrors>),
+) -> Result<Resources, ConfigErrors> {
     errors.map_or(Ok(resources), Err)
 }
 
-/// Reads on after errors that were found earlier.
-fn parse_into(report: Report, sources: &[(PathBuf, String)]) -> (Resources, Option<Errors>) {
+/// Reads texts into a report that may hold errors already.
+fn parse_into(report: Report, sources: &[(PathBuf, String)]) -> (Resources, Option<ConfigErrors>) {
     let mut resources = Resources::default();
     for (file, text) in sources {
         if !load::fits(&report, file, text.len()) {
             continue;
         }
         resources.files += 1;
-        let json = file.extension().is_some_and(|extension| extension == "json");
-        // JSON may be indented with tabs, and has none in its strings.
+        let is_json = file.extension().is_some_and(|extension| extension == "json");
+        // YAML forbids tabs in the indentation. JSON allows them there, and never in a string.
         let (documents, faults) =
-            if json { yaml::read(&text.replace('\t', " ")) } else { yaml::read(text) };
+            if is_json { yaml::read(&text.replace('\t', " ")) } else { yaml::read(text) };
         for fault in faults {
             let origin = Origin { file: file.clone(), line: fault.line };
             report.error(&origin, "", fault.problem, fault.remedy);
         }
         for document in &documents {
-            kinds::read(&Field::document(&report, file, document), json, &mut resources);
+            kinds::read(&Field::document(&report, file, document), is_json, &mut resources);
         }
     }
     rules::uplinks::check_client_ids(&report, &resources);
     let (errors, warnings) = report.finish();
     resources.warnings = warnings;
-    (resources, Errors::collect(errors))
+    (resources, ConfigErrors::collect(errors))
 }

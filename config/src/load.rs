@@ -5,29 +5,30 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::error::Errors;
+use crate::error::ConfigErrors;
 use crate::model::{Origin, Resources};
 use crate::report::Report;
 
-/// Bytes that one file may have: far beyond any configuration written by hand, and small enough to
-/// be read into a device's memory.
+/// Bytes of one file at most: far beyond any configuration written by hand, and small enough for the
+/// memory of a device.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
 
-/// Reads files, and directories: in these every `*.yaml`, `*.yml` and `*.json`, by name; hidden
-/// files and directories below are left out. A file that is named twice is read once.
+/// Reads files and directories. Of a directory, every `*.yaml`, `*.yml` and `*.json` is read in the order
+/// of the names, without hidden files and subdirectories. A file that is named twice is read once.
 ///
 /// # Errors
-/// Everything that is wrong in all of the files, and paths that can't be read.
-pub fn load(paths: &[PathBuf]) -> Result<Resources, Errors> {
-    crate::strict(load_what_can_be_read(paths))
+/// Returns all errors of all files, and the paths that can't be read.
+pub fn load(paths: &[PathBuf]) -> Result<Resources, ConfigErrors> {
+    crate::strict(load_with_errors(paths))
 }
 
-/// [`load`] for whoever goes on to look for more errors: what could be read, beside what is wrong
-/// with the rest.
+/// Reads like [`load`], and returns the resources that could be read beside the errors, so that the
+/// caller can look for more errors.
 #[must_use]
-pub fn load_what_can_be_read(paths: &[PathBuf]) -> (Resources, Option<Errors>) {
+pub fn load_with_errors(paths: &[PathBuf]) -> (Resources, Option<ConfigErrors>) {
     let report = Report::default();
-    let (mut sources, mut seen) = (Vec::new(), BTreeSet::new());
+    let mut sources = Vec::new();
+    let mut seen = BTreeSet::new();
     for path in paths {
         for file in files(&report, path) {
             let identity = fs::canonicalize(&file).unwrap_or_else(|_| file.clone());
@@ -39,7 +40,7 @@ pub fn load_what_can_be_read(paths: &[PathBuf]) -> (Resources, Option<Errors>) {
     crate::parse_into(report, &sources)
 }
 
-/// Whether a file is within the limit; if not, that is reported.
+/// Returns whether a file is within the limit, and reports it if not.
 pub(crate) fn fits(report: &Report, file: &Path, bytes: usize) -> bool {
     if bytes <= MAX_FILE_BYTES {
         return true;
@@ -54,7 +55,7 @@ pub(crate) fn fits(report: &Report, file: &Path, bytes: usize) -> bool {
     false
 }
 
-/// The files that a path stands for.
+/// Returns the files that a path stands for.
 fn files(report: &Report, path: &Path) -> Vec<PathBuf> {
     let listed = fs::metadata(path).and_then(|metadata| match metadata.is_dir() {
         true => listed(path),
@@ -66,11 +67,12 @@ fn files(report: &Report, path: &Path) -> Vec<PathBuf> {
     })
 }
 
+/// Lists the resource files of a directory.
 fn listed(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        // Links are followed: Kubernetes mounts its config maps as links.
+        // `is_file` follows links, because Kubernetes mounts config maps as links.
         if is_resource_file(&path) && path.is_file() {
             files.push(path);
         }
@@ -80,12 +82,12 @@ fn listed(directory: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn is_resource_file(path: &Path) -> bool {
-    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     let extension = path.extension().and_then(|extension| extension.to_str());
-    !hidden && matches!(extension, Some("yaml" | "yml" | "json"))
+    !is_hidden && matches!(extension, Some("yaml" | "yml" | "json"))
 }
 
-/// A file's text; never more than the limit and one byte is read.
+/// Reads a file's text, but never more than the limit and one byte.
 fn read(report: &Report, file: &Path) -> Option<String> {
     let mut bytes = Vec::new();
     let limit = MAX_FILE_BYTES as u64 + 1;
@@ -116,6 +118,7 @@ fn unreadable(report: &Report, path: &Path, error: &io::Error) {
     report.error(&whole(path), "", format!("can't be read: {error}"), remedy);
 }
 
+/// The origin of errors that have no line.
 fn whole(file: &Path) -> Origin {
     Origin { file: file.to_path_buf(), line: 0 }
 }

@@ -1,19 +1,19 @@
-//! What the files say, as typed values: a value that exists is valid.
+//! The typed values of all resources. A value that exists is valid.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Everything that was read, merged over all files.
+/// The resources of all files.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Resources {
     /// The device; at most one.
     pub node: Option<Node>,
-    /// Apps of this device.
+    /// The apps of the device.
     pub apps: Vec<App>,
-    /// Ways out of this device.
+    /// The connections to remote brokers.
     pub uplinks: Vec<Uplink>,
     /// Dapr components.
     pub components: Vec<Component>,
@@ -21,18 +21,19 @@ pub struct Resources {
     pub subscriptions: Vec<Subscription>,
     /// The Dapr configuration, if there is one.
     pub configuration: Configuration,
-    /// Files that were read.
+    /// Number of files that were read.
     pub files: usize,
-    /// Documents of a known kind in them, with those that are wrong.
+    /// Number of documents of a known kind in them, including wrong ones.
     pub documents: usize,
-    /// What was read and isn't acted on: kinds, fields; each with file and line.
+    /// Kinds and fields that have no effect, each with file and line.
     pub warnings: Vec<String>,
 }
 
-/// Where a resource was read: for errors that are found later (an unknown component type, say).
+/// The place that a resource was read from, for errors that are found later (an unknown component
+/// type, say).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// The file as it was named.
+    /// The file, as it was named.
     pub file: PathBuf,
     /// The line, from 1.
     pub line: usize,
@@ -51,11 +52,11 @@ pub struct Component {
     pub ignore_errors: bool,
     /// `spec.metadata`, in the file's order.
     pub metadata: Vec<MetadataItem>,
-    /// `scopes`: app ids that may use it; empty means all.
+    /// `scopes`: ids of the apps that may use it; empty means all.
     pub scopes: Vec<String>,
     /// `auth.secretStore`.
     pub secret_store: Option<String>,
-    /// Where it was read.
+    /// The place that it was read from.
     pub origin: Origin,
 }
 
@@ -66,23 +67,24 @@ pub struct MetadataItem {
     pub name: String,
     /// The value.
     pub value: MetadataValue,
-    /// Line of the entry.
+    /// The line, from 1.
     pub line: usize,
 }
 
-/// Where a metadata value comes from.
+/// The source of a metadata value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetadataValue {
-    /// In the file. Numbers and booleans are kept as they were written. Templates (`{appID}`, `{uuid}`, ...) are not replaced.
+    /// Written in the file. Numbers and booleans are kept as text. Templates (`{appID}`, `{uuid}`, ...)
+    /// are not replaced.
     Literal(String),
-    /// `secretKeyRef`: the key defaults to the name.
+    /// `secretKeyRef`: in a secret store.
     Secret {
         /// The secret's name.
         name: String,
-        /// The key within it.
+        /// The key within the secret; the name by default.
         key: String,
     },
-    /// `envRef`; `DAPR_*` and `APP_API_TOKEN` are refused when read.
+    /// `envRef`: in an environment variable, which is none of `DAPR_*` and `APP_API_TOKEN`.
     Env(String),
 }
 
@@ -91,30 +93,30 @@ pub enum MetadataValue {
 pub struct Subscription {
     /// `metadata.name`.
     pub name: String,
-    /// What is subscribed to.
+    /// The subscription itself.
     pub spec: SubscriptionSpec,
-    /// App ids it is for; empty means all.
+    /// Ids of the apps that it is for; empty means all.
     pub scopes: Vec<String>,
-    /// Where it was read.
+    /// The place that it was read from.
     pub origin: Origin,
 }
 
-/// What is subscribed to, and how it is to come.
+/// The topic of a subscription, and how its messages are delivered.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SubscriptionSpec {
     /// The pub/sub component.
     pub pubsub: String,
     /// The topic.
     pub topic: String,
-    /// Rules in order; `v1alpha1`'s one route becomes `default_route`.
+    /// Routing rules in order.
     pub rules: Vec<Rule>,
-    /// Where an event goes that no rule matched.
+    /// The path of events that no rule matches; the only route of `v1alpha1`.
     pub default_route: Option<String>,
-    /// Metadata, Dapr's and ours.
+    /// Metadata, Dapr's and Pannier's own.
     pub metadata: BTreeMap<String, String>,
-    /// Where a message goes that the app can't digest.
+    /// The topic of messages that the app rejects.
     pub dead_letter_topic: Option<String>,
-    /// Whether messages come in bulk.
+    /// The bounds of bulk delivery; `None` delivers messages one by one.
     pub bulk: Option<Bulk>,
 }
 
@@ -123,29 +125,29 @@ pub struct SubscriptionSpec {
 pub struct Rule {
     /// The expression.
     pub matches: String,
-    /// The path to post to.
+    /// The path that matching events are posted to.
     pub path: String,
 }
 
-/// Bulk subscription.
+/// Bounds of a bulk subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bulk {
     /// Messages in one call, 1 to 10,000; default 100.
     pub max_messages: usize,
-    /// How long to wait for that many; default 1 s.
+    /// The longest wait for that many; default 1 s.
     pub max_await: Duration,
 }
 
 impl Bulk {
-    /// Messages in one call, if nothing is said: Dapr's.
+    /// The default number of messages in one call, Dapr's.
     pub const DEFAULT_MESSAGES: usize = 100;
-    /// The most that one call may hold: each is in memory at once.
+    /// The most messages in one call, all of which are in memory at once.
     pub const MAX_MESSAGES: usize = 10_000;
-    /// How long a call waits to become full, if nothing is said: Dapr's.
+    /// The default time that a call waits to become full, Dapr's.
     pub const DEFAULT_AWAIT: Duration = Duration::from_secs(1);
 }
 
-/// The parts of a Dapr `Configuration` that this version acts on.
+/// The parts of a Dapr `Configuration` that have an effect.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Configuration {
@@ -153,7 +155,7 @@ pub struct Configuration {
     pub metrics_enabled: Option<bool>,
     /// `spec.logging.apiLogging.enabled`.
     pub api_logging: Option<bool>,
-    /// `spec.components.deny`: component types that may not be loaded.
+    /// `spec.components.deny`: component types that must not be loaded.
     pub denied_components: Vec<String>,
 }
 
@@ -161,7 +163,8 @@ pub struct Configuration {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Node {
-    /// `spec.id`, the first part of every record's identity; default: drawn once and kept in the store.
+    /// `spec.id`, the first part of every record's identity; by default a random one, which is kept in
+    /// the store.
     pub id: Option<String>,
     /// `spec.dataDir`.
     pub data_dir: Option<PathBuf>,
@@ -171,17 +174,17 @@ pub struct Node {
     pub commit_delay: Option<Duration>,
     /// `spec.listeners`.
     pub listeners: Listeners,
-    /// Where it was read.
+    /// The place that it was read from.
     pub origin: Origin,
 }
 
-/// `Node.spec.limits`: what is left out keeps its default.
+/// `Node.spec.limits`. `None` stands for the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NodeLimits {
-    /// `disk`: bytes that the store may use (`512Mi`).
+    /// `disk`: bytes that the store may use.
     pub disk: Option<u64>,
-    /// `reserve`: bytes held back for acknowledgements on a full disk.
+    /// `reserve`: bytes kept free for acknowledgements on a full disk.
     pub reserve: Option<u64>,
     /// `cache`: bytes of the page cache.
     pub cache: Option<u64>,
@@ -209,7 +212,7 @@ pub struct NodeLimits {
     pub unclaimed_retention: Option<Duration>,
     /// `inactiveGrace`.
     pub inactive_grace: Option<Duration>,
-    /// `inactiveRetention`; zero is for ever.
+    /// `inactiveRetention`; zero means for ever.
     pub inactive_retention: Option<Duration>,
 }
 
@@ -221,39 +224,41 @@ pub struct Listeners {
     pub http_port: Option<u16>,
     /// `http.addresses`; loopback by default.
     pub http_addresses: Vec<IpAddr>,
-    /// `metrics.port`; 0 switches it off.
+    /// `metrics.port`; 0 turns metrics off.
     pub metrics_port: Option<u16>,
     /// `metrics.addresses`; loopback by default.
     pub metrics_addresses: Vec<IpAddr>,
 }
 
-/// An app of this device (`pannier.dev/v1`, kind `App`); `metadata.name` is the app id unless `spec.id` is given.
+/// An app of this device (`pannier.dev/v1`, kind `App`). `metadata.name` is the app id unless `spec.id`
+/// is given.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct App {
     /// The app id.
     pub id: String,
-    /// `spec.port`: where the app listens.
+    /// `spec.port`: the port that the app listens at.
     pub port: Option<u16>,
     /// `spec.protocol`.
     pub protocol: AppProtocol,
-    /// `spec.address`: where the app listens, default 127.0.0.1.
+    /// `spec.address`: the address that the app listens at; default 127.0.0.1.
     pub address: String,
-    /// `spec.httpPort`: where this app calls us; default 3500 for the first app, counted up.
+    /// `spec.httpPort`: the port of the API for this app; default 3500 for the first app, one more for
+    /// each further app.
     pub http_port: Option<u16>,
-    /// `spec.apiToken`: what this app must present; `{env: NAME}` or `{file: PATH}` or a literal.
+    /// `spec.apiToken`: the token that this app must present to the API.
     pub api_token: Option<Secret>,
-    /// `spec.appToken`: what we present to this app.
+    /// `spec.appToken`: the token that calls to this app present.
     pub app_token: Option<Secret>,
-    /// `spec.maxConcurrency`; default no bound.
+    /// `spec.maxConcurrency`: concurrent calls to the app; `None` stands for no bound.
     pub max_concurrency: Option<usize>,
     /// `spec.healthCheck`, when enabled.
     pub health: Option<HealthCheck>,
-    /// Where it was read.
+    /// The place that it was read from.
     pub origin: Origin,
 }
 
-/// How we speak to an app.
+/// The protocol of calls to an app.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AppProtocol {
@@ -262,7 +267,7 @@ pub enum AppProtocol {
     Http,
 }
 
-/// App health probing; daprd's defaults.
+/// Health probes of an app, with Dapr's defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
     /// `path`, default `/healthz`.
@@ -286,7 +291,7 @@ impl Default for HealthCheck {
     }
 }
 
-/// A secret in our own kinds: never printed.
+/// A secret in one of Pannier's own kinds. Its text is never printed.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Secret {
@@ -294,7 +299,7 @@ pub enum Secret {
     Literal(String),
     /// In an environment variable.
     Env(String),
-    /// In a file of its own; one newline at the end is ignored. Reread when it is used.
+    /// In a file of its own; one `\n` or `\r\n` at its end is cut off. Read again at each use.
     File(PathBuf),
 }
 
@@ -308,27 +313,29 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// A way out of the device (`pannier.dev/v1`, kind `Uplink`).
+/// A connection to a remote broker (`pannier.dev/v1`, kind `Uplink`).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Uplink {
     /// `metadata.name`.
     pub name: String,
-    /// `spec.mqtt` (the one kind of this version).
+    /// `spec.mqtt`, the only protocol of this version.
     pub mqtt: MqttUplink,
-    /// `spec.routes`: what goes up.
+    /// `spec.routes`: the topics that are sent.
     pub routes: Vec<Route>,
-    /// `spec.downlinks`: what comes down.
+    /// `spec.downlinks`: the topics that are received.
     pub downlinks: Vec<Downlink>,
-    /// `spec.window`: messages in flight at most; default 100, and never over the broker's Receive Maximum.
+    /// `spec.window`: messages in flight at most; default 100, and never more than the broker's Receive
+    /// Maximum.
     pub window: usize,
     /// `spec.backoff`: between attempts to connect and to deliver.
     pub backoff: BackoffSpec,
-    /// `spec.maxAttempts`: refusals with a reason before a message goes to `deadLetter`; default: no bound.
+    /// `spec.maxAttempts`: refusals with a reason before a message goes to `deadLetter`; `None` stands for
+    /// no bound.
     pub max_attempts: Option<u32>,
-    /// `spec.deadLetter`: `{pubsub, topic}` on this device.
+    /// `spec.deadLetter`: a topic of this device.
     pub dead_letter: Option<TopicRef>,
-    /// Where it was read.
+    /// The place that it was read from.
     pub origin: Origin,
 }
 
@@ -341,22 +348,23 @@ pub struct TopicRef {
     pub topic: String,
 }
 
-/// What goes up.
+/// Local topics that an uplink sends to the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// `pubsub`: the local component, default `pubsub`.
     pub pubsub: String,
     /// `topic`: a topic or an MQTT filter (`sensors/+/temperature`, `#`).
     pub topic: String,
-    /// `to`: the remote topic; `{topic}`, `{rest}`, `{pubsub}` and `{node}` are replaced; default `{topic}`.
+    /// `to`: the remote topic; `{topic}`, `{rest}`, `{pubsub}` and `{node}` are replaced; default
+    /// `{topic}`.
     pub to: String,
-    /// `format`: what is sent.
+    /// `format`: the form in which messages are sent.
     pub format: Format,
-    /// `retain`.
+    /// `retain`: the retain flag of the messages.
     pub retain: bool,
 }
 
-/// What an upstream publish carries.
+/// The form in which a message is sent to the broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// The CloudEvent as JSON, as Dapr's own MQTT component does.
@@ -366,15 +374,15 @@ pub enum Format {
     Raw,
 }
 
-/// What comes down.
+/// Remote topics that an uplink receives from the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Downlink {
     /// `from`: the remote topic filter; `{node}` is replaced.
     pub from: String,
     /// `pubsub`: the local component, default `pubsub`.
     pub pubsub: String,
-    /// `to`: the local topic; `{topic}` is the remote one, `{rest}` what the filter's `#` or last `+`
-    /// matched of it; `{pubsub}` and `{node}` are replaced too; default `{topic}`.
+    /// `to`: the local topic; `{topic}` stands for the remote one, `{rest}` for its part that the filter's
+    /// `#` or last `+` matched; `{pubsub}` and `{node}` are replaced too; default `{topic}`.
     pub to: String,
 }
 
@@ -382,15 +390,15 @@ pub struct Downlink {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct MqttUplink {
-    /// `url` parsed: `mqtt://`, `tcp://` (1883), `mqtts://`, `ssl://` (8883).
+    /// The host of `url`.
     pub host: String,
-    /// The port.
+    /// The port of `url`; default 1883, or 8883 with TLS.
     pub port: u16,
-    /// Whether TLS is spoken.
+    /// TLS is spoken: the scheme of `url` is `mqtts` or `ssl`.
     pub tls: bool,
     /// `version`: 5 (default) or 3.1.1.
     pub version: MqttVersion,
-    /// `clientId`; default the node id and the uplink's name.
+    /// `clientId`; default the node id, a dash and the uplink's name.
     pub client_id: Option<String>,
     /// `username`.
     pub username: Option<String>,
@@ -404,11 +412,11 @@ pub struct MqttUplink {
     pub client_key: Option<PathBuf>,
     /// `keepAlive`, default 30 s; at least 5 s.
     pub keep_alive: Duration,
-    /// `connectTimeout`, default 20 s: a satellite handshake takes its time.
+    /// `connectTimeout`, default 20 s, because handshakes over a satellite are slow.
     pub connect_timeout: Duration,
 }
 
-/// The protocol spoken to the broker.
+/// The version of the protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MqttVersion {
     /// MQTT 5.

@@ -1,8 +1,8 @@
-//! Did you mean: the nearest of some known names.
+//! "Did you mean": the nearest of some known names.
 
-/// The known name nearest to `name`, if it is near enough to be a slip: letter case, a missing or
-/// swapped letter, a plural.
-pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// Returns the known name nearest to `name` if it is near enough to be a slip: letter case, a missing
+/// or swapped letter, a plural.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = fold(name);
     known
         .into_iter()
@@ -12,16 +12,16 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// Letter case and separators don't count: `client_id` is `clientId`.
+/// Drops letter case and separators: `client_id` equals `clientId`.
 fn fold(name: &str) -> Vec<char> {
     let significant = name.chars().filter(|c| !matches!(c, '-' | '_' | ' '));
     significant.take(LONGEST).flat_map(char::to_lowercase).collect()
 }
 
-/// Longer names are cut: no field of ours comes near.
+/// Letters of a name that are compared. No field is as long, so longer names are cut.
 const LONGEST: usize = 64;
 
-/// Slips that a name of this many letters may have and still be meant.
+/// Returns how many slips a name of this many letters may have and still be meant.
 fn allowed(letters: usize) -> usize {
     match letters {
         0..=3 => 1,
@@ -30,7 +30,7 @@ fn allowed(letters: usize) -> usize {
     }
 }
 
-/// Edits between two names, a swap of neighbours being one edit (optimal string alignment).
+/// Counts the edits between two names; a swap of neighbours is one edit (optimal string alignment).
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut before = Vec::new();
     let mut above: Vec<usize> = (0..=b.len()).collect();

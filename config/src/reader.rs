@@ -1,7 +1,7 @@
-//! Typed access to the tree, which collects errors instead of stopping at the first.
+//! Typed access to the tree. Errors are collected; reading goes on after one.
 //!
-//! Every reading method gives `None` after it has put an error into the report, so that a resource
-//! is read to its end and only then given up.
+//! Every method that reads returns `None` after it has put an error into the report, so that callers
+//! can read the rest of a resource before they give it up.
 
 use std::fmt::Display;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::model::Origin;
 use crate::report::Report;
 use crate::units::{self, UnitError};
-use crate::yaml::{Node, Value};
+use crate::yaml::{YamlNode, YamlValue};
 
 mod fields;
 #[cfg(test)]
@@ -21,28 +21,28 @@ mod tests;
 
 pub(crate) use fields::Fields;
 
-/// A value with its place and its path.
+/// A value with its file, its line and its path.
 #[derive(Clone)]
 pub(crate) struct Field<'a> {
     report: &'a Report,
     file: &'a Path,
     line: usize,
     path: String,
-    node: &'a Node,
+    node: &'a YamlNode,
 }
 
 impl<'a> Field<'a> {
-    /// A whole document.
-    pub(crate) fn document(report: &'a Report, file: &'a Path, node: &'a Node) -> Self {
+    /// Returns a whole document.
+    pub(crate) fn document(report: &'a Report, file: &'a Path, node: &'a YamlNode) -> Self {
         Self { report, file, line: node.line, path: String::new(), node }
     }
 
-    /// Where it was read.
+    /// Returns where it was read.
     pub(crate) fn origin(&self) -> Origin {
         Origin { file: self.file.to_path_buf(), line: self.line }
     }
 
-    /// Reports an error of this field. Gives `None`, so that a reader can end with it.
+    /// Reports an error of this field. Returns `None`, so that a reader can end with the call.
     pub(crate) fn refuse<T>(
         &self,
         problem: impl Into<String>,
@@ -52,12 +52,12 @@ impl<'a> Field<'a> {
         None
     }
 
-    /// Reports something that is read and not acted on.
+    /// Reports something that has no effect.
     pub(crate) fn warn(&self, text: &str) {
         self.report.warning(&self.origin(), &self.path, text);
     }
 
-    /// Takes a name that must be unique in `what`; if it isn't, that is an error of this field.
+    /// Takes a name that must be unique among all `what`; reports an error if it is taken.
     pub(crate) fn claim(&self, what: &'static str, name: &str, remedy: &str) -> Option<()> {
         let Some(first) = self.report.claim(what, name, &self.origin()) else { return Some(()) };
         let place = format!("{}:{}", first.file.display(), first.line);
@@ -65,7 +65,7 @@ impl<'a> Field<'a> {
         self.refuse(format!("{what}{name} is defined in {place} too"), remedy)
     }
 
-    /// Text as it was written, also that of a number; not empty.
+    /// Reads text as it was written, which may look like a number. It may not be empty.
     pub(crate) fn text(&self) -> Option<String> {
         match self.any_text()? {
             text if text.is_empty() => self.refuse("is empty", "write a value, or leave it out"),
@@ -73,21 +73,21 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// Text as it was written; may be empty.
+    /// Reads text as it was written. It may be empty.
     pub(crate) fn any_text(&self) -> Option<String> {
         match &self.node.value {
-            Value::Scalar { text, .. } => Some(text.clone()),
-            Value::Null => Some(String::new()),
-            Value::List(_) | Value::Map(_) => {
+            YamlValue::Scalar { text, .. } => Some(text.clone()),
+            YamlValue::Null => Some(String::new()),
+            YamlValue::List(_) | YamlValue::Map(_) => {
                 self.wrong_type("text", "put text with { or [ in quotes")
             }
         }
     }
 
-    /// `true` or `false`.
+    /// Reads one of YAML's booleans.
     pub(crate) fn flag(&self) -> Option<bool> {
         match &self.node.value {
-            Value::Scalar { text, quoted: false } => match text.as_str() {
+            YamlValue::Scalar { text, quoted: false } => match text.as_str() {
                 "true" | "True" | "TRUE" => Some(true),
                 "false" | "False" | "FALSE" => Some(false),
                 _ => self.wrong_type("true or false", "write true or false"),
@@ -96,14 +96,15 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A whole number within a range.
+    /// Reads a whole number within a range.
     pub(crate) fn number<T>(&self, range: RangeInclusive<T>) -> Option<T>
     where
         T: FromStr + PartialOrd + Display,
     {
-        let (least, most) = (range.start(), range.end());
+        let least = range.start();
+        let most = range.end();
         let remedy = format!("write a number from {least} to {most}, without quotes");
-        let Value::Scalar { text, quoted: false } = &self.node.value else {
+        let YamlValue::Scalar { text, quoted: false } = &self.node.value else {
             return self.wrong_type("a whole number", &remedy);
         };
         match text.parse() {
@@ -113,17 +114,17 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A size in bytes.
+    /// Reads a size in bytes.
     pub(crate) fn bytes(&self) -> Option<u64> {
         self.unit("a size", "write for example 4Mi", units::parse_bytes)
     }
 
-    /// A duration with its unit.
+    /// Reads a duration with its unit.
     pub(crate) fn duration(&self) -> Option<Duration> {
         self.unit("a duration", "write for example 5s", units::parse_duration)
     }
 
-    /// A duration of at least `least`.
+    /// Reads a duration of at least `least`.
     pub(crate) fn duration_from(&self, least: Duration) -> Option<Duration> {
         match self.duration()? {
             duration if duration < least => {
@@ -134,7 +135,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// An IP address.
+    /// Reads an IP address.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         let text = self.text()?;
         text.parse().ok().or_else(|| {
@@ -143,12 +144,12 @@ impl<'a> Field<'a> {
         })
     }
 
-    /// The items of a list.
+    /// Returns the items of a list.
     pub(crate) fn items(&self) -> Option<Vec<Field<'a>>> {
-        let Value::List(items) = &self.node.value else {
+        let YamlValue::List(items) = &self.node.value else {
             return self.wrong_type("a list", "start each entry on its own line with a dash");
         };
-        let item = |(index, node): (usize, &'a Node)| Field {
+        let item = |(index, node): (usize, &'a YamlNode)| Field {
             line: node.line,
             path: format!("{}[{index}]", self.path),
             node,
@@ -157,28 +158,28 @@ impl<'a> Field<'a> {
         Some(items.iter().enumerate().map(item).collect())
     }
 
-    /// A list, each item read alike; every item's errors are reported.
+    /// Reads every item of a list, so that the errors of all are reported.
     pub(crate) fn list<T>(&self, read: impl Fn(Field<'a>) -> Option<T>) -> Option<Vec<T>> {
         let items: Vec<_> = self.items()?.into_iter().map(read).collect();
         items.into_iter().collect()
     }
 
-    /// A list of texts.
+    /// Reads a list of texts.
     pub(crate) fn texts(&self) -> Option<Vec<String>> {
         self.list(|item| item.text())
     }
 
-    /// The fields of a map.
+    /// Returns the fields of a map.
     pub(crate) fn fields(&self) -> Option<Fields<'a>> {
         match &self.node.value {
-            Value::Map(entries) => Some(Fields::new(self.clone(), entries)),
+            YamlValue::Map(entries) => Some(Fields::new(self.clone(), entries)),
             _ => self.wrong_type("a map", "write its fields below it, indented"),
         }
     }
 
-    /// Whether a map was written here: for fields that may be a text or a map.
+    /// Returns whether the value is a map, for fields that may hold a text or a map.
     pub(crate) fn is_map(&self) -> bool {
-        matches!(self.node.value, Value::Map(_))
+        matches!(self.node.value, YamlValue::Map(_))
     }
 
     fn unit<T>(
@@ -187,7 +188,7 @@ impl<'a> Field<'a> {
         remedy: &str,
         parse: impl Fn(&str) -> Result<T, UnitError>,
     ) -> Option<T> {
-        let Value::Scalar { text, .. } = &self.node.value else {
+        let YamlValue::Scalar { text, .. } = &self.node.value else {
             return self.wrong_type(wanted, remedy);
         };
         parse(text).map_err(|error| self.refuse::<T>(error.problem, error.remedy)).ok()
@@ -197,15 +198,15 @@ impl<'a> Field<'a> {
         self.refuse(format!("expected {wanted}, found {}", self.found()), remedy)
     }
 
-    /// The type of what was written, never the text: it might be a secret in the wrong place.
+    /// Names the type of the value. Its text stays out of errors: it may be a misplaced secret.
     fn found(&self) -> &'static str {
         match &self.node.value {
-            Value::Null => "nothing",
-            Value::Scalar { quoted: true, .. } => "text in quotes",
-            Value::Scalar { text, .. } if is_integer(text) => "a number",
-            Value::Scalar { .. } => "text",
-            Value::List(_) => "a list",
-            Value::Map(_) => "a map",
+            YamlValue::Null => "nothing",
+            YamlValue::Scalar { quoted: true, .. } => "text in quotes",
+            YamlValue::Scalar { text, .. } if is_integer(text) => "a number",
+            YamlValue::Scalar { .. } => "text",
+            YamlValue::List(_) => "a list",
+            YamlValue::Map(_) => "a map",
         }
     }
 }

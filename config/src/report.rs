@@ -1,4 +1,4 @@
-//! What reading finds beside values: errors, warnings, and names that are taken.
+//! The errors, warnings and taken names that are found while files are read.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::error::ConfigError;
 use crate::model::Origin;
 
-/// Collects over all files. Readers share it, so it is written through a shared reference.
+/// The findings in all files. Readers share it, so it is written through a shared reference.
 #[derive(Default)]
 pub(crate) struct Report {
     errors: RefCell<Vec<ConfigError>>,
@@ -37,7 +37,7 @@ impl Report {
         self.warnings.borrow_mut().push(format!("{place}:{field} {text}"));
     }
 
-    /// Takes a name; if it is taken already, tells where.
+    /// Takes a name. Returns where it was taken if that has happened before.
     pub(crate) fn claim(&self, what: &'static str, name: &str, origin: &Origin) -> Option<Origin> {
         let mut claims = self.claims.borrow_mut();
         let key = (what, name.to_owned());
@@ -48,7 +48,7 @@ impl Report {
         None
     }
 
-    /// What was found, in the order of reading.
+    /// Returns the errors and the warnings, in the order of reading.
     pub(crate) fn finish(self) -> (Vec<ConfigError>, Vec<String>) {
         (self.errors.into_inner(), self.warnings.into_inner())
     }

@@ -1,4 +1,4 @@
-//! What names, topics and secrets must look like.
+//! The rules for names, topics and secrets.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ pub(crate) mod uplinks;
 /// Bytes of a name: Kubernetes' limit, so that Dapr's names fit.
 const MAX_NAME_BYTES: usize = 253;
 
-/// A name that can stand in a key, a path and a URL.
+/// Reads a name that can be part of a key, a path and a URL.
 pub(crate) fn name(field: &Field<'_>) -> Option<String> {
     let name = field.text()?;
     let remedy = "use letters, digits, dashes and dots";
@@ -29,7 +29,7 @@ pub(crate) fn name(field: &Field<'_>) -> Option<String> {
     Some(name)
 }
 
-/// The name of an environment variable.
+/// Reads the name of an environment variable.
 pub(crate) fn variable(field: &Field<'_>) -> Option<String> {
     let name = field.text()?;
     match name.contains(|c: char| c.is_whitespace() || c == '=' || c == '\0') {
@@ -41,7 +41,7 @@ pub(crate) fn variable(field: &Field<'_>) -> Option<String> {
     }
 }
 
-/// A path. Relative ones are relative to the working directory.
+/// Reads a path. Relative ones are relative to the working directory.
 pub(crate) fn path(field: &Field<'_>) -> Option<PathBuf> {
     match field.text()? {
         path if path.contains('\0') => field.refuse("a path can't hold NUL", "correct it"),
@@ -49,7 +49,7 @@ pub(crate) fn path(field: &Field<'_>) -> Option<PathBuf> {
     }
 }
 
-/// A secret: its text, `{env: NAME}` or `{file: PATH}`.
+/// Reads a secret: its text, `{env: NAME}` or `{file: PATH}`.
 pub(crate) fn secret(field: &Field<'_>) -> Option<Secret> {
     if !field.is_map() {
         return field.text().map(Secret::Literal);

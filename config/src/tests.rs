@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Reads one text without errors.
+/// Reads a text that has no errors.
 pub(crate) fn resources(text: &str) -> Resources {
     match parse(&[("a.yaml".into(), text.into())]) {
         Ok(resources) => resources,
@@ -14,14 +14,14 @@ pub(crate) fn resources(text: &str) -> Resources {
     }
 }
 
-/// The errors of one text, as `line: field: problem; remedy`.
+/// Returns the errors of a text, as `line: field: problem; remedy`.
 pub(crate) fn errors(text: &str) -> Vec<String> {
     let errors = parse(&[("a.yaml".into(), text.into())]).unwrap_err();
     let shown = errors.iter().map(|error| error.to_string());
     shown.map(|text| text.strip_prefix("a.yaml:").unwrap().to_owned()).collect()
 }
 
-/// The one error of a text.
+/// Returns the only error of a text.
 pub(crate) fn error(text: &str) -> String {
     let mut errors = errors(text);
     assert_eq!(errors.len(), 1, "{errors:#?}");
@@ -70,7 +70,7 @@ fn nothing_is_a_configuration_too() {
 }
 
 #[test]
-fn what_is_no_map_is_refused() {
+fn a_document_that_is_no_map_is_refused() {
     assert_eq!(
         error("- a\n"),
         "1: expected a map, found a list; write its fields below it, indented"
@@ -82,37 +82,46 @@ fn what_is_no_map_is_refused() {
 }
 
 #[test]
-fn unknown_kinds_and_versions_are_told_apart() {
-    let read = |version: &str, kind: &str| format!("apiVersion: {version}\nkind: {kind}\n");
-    let cases = [
-        ("pannier.dev/v1", "Uplnk", "2: kind: unknown kind \"Uplnk\"; did you mean Uplink?"),
-        (
-            "pannier.dev/v1",
-            "Sensor",
-            "2: kind: unknown kind \"Sensor\"; known kinds are Node, App, Uplink",
-        ),
-        (
-            "pannier.dev/v2",
-            "Node",
-            "1: apiVersion: Node is not of \"pannier.dev/v2\"; write pannier.dev/v1",
-        ),
-        (
-            "dapr.io/v1",
-            "Component",
-            "1: apiVersion: Component is not of \"dapr.io/v1\"; write dapr.io/v1alpha1",
-        ),
-        (
-            "dapr.io/v1alpha1",
-            "Componnent",
-            "2: kind: unknown kind \"Componnent\"; did you mean Component?",
-        ),
-    ];
-    for (version, kind, expected) in cases {
-        assert_eq!(error(&read(version, kind)), expected);
+fn unknown_kinds_and_versions_have_errors_of_their_own() {
+    struct Case {
+        version: &'static str,
+        kind: &'static str,
+        error: &'static str,
     }
-    assert!(error(&read("v1", "Secret")).starts_with("1: apiVersion: unknown apiVersion \"v1\""));
+    let cases = [
+        Case {
+            version: "pannier.dev/v1",
+            kind: "Uplnk",
+            error: "2: kind: unknown kind \"Uplnk\"; did you mean Uplink?",
+        },
+        Case {
+            version: "pannier.dev/v1",
+            kind: "Sensor",
+            error: "2: kind: unknown kind \"Sensor\"; known kinds are Node, App, Uplink",
+        },
+        Case {
+            version: "pannier.dev/v2",
+            kind: "Node",
+            error: "1: apiVersion: Node is not of \"pannier.dev/v2\"; write pannier.dev/v1",
+        },
+        Case {
+            version: "dapr.io/v1",
+            kind: "Component",
+            error: "1: apiVersion: Component is not of \"dapr.io/v1\"; write dapr.io/v1alpha1",
+        },
+        Case {
+            version: "dapr.io/v1alpha1",
+            kind: "Componnent",
+            error: "2: kind: unknown kind \"Componnent\"; did you mean Component?",
+        },
+    ];
+    let text = |version: &str, kind: &str| format!("apiVersion: {version}\nkind: {kind}\n");
+    for case in cases {
+        assert_eq!(error(&text(case.version, case.kind)), case.error);
+    }
+    assert!(error(&text("v1", "Secret")).starts_with("1: apiVersion: unknown apiVersion \"v1\""));
     assert_eq!(
-        resources(&read("dapr.io/v1alpha1", "WorkflowAccessPolicy")).warnings,
+        resources(&text("dapr.io/v1alpha1", "WorkflowAccessPolicy")).warnings,
         ["a.yaml:2: kind: unknown kind \"WorkflowAccessPolicy\", not acted on"]
     );
 }
@@ -168,7 +177,7 @@ fn no_error_shows_a_secret() {
     assert!(shown.contains("username and password"), "{shown}");
 }
 
-/// A directory of its own, removed at the end.
+/// A temporary directory, removed on drop.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -220,7 +229,7 @@ fn a_file_named_twice_is_read_once() {
 }
 
 #[test]
-fn files_that_can_not_be_read_are_told_together() {
+fn files_that_can_not_be_read_are_all_reported() {
     let directory = Directory::new("unreadable");
     let latin = directory.write("latin.yaml", b"a: 1\nb: caf\xe9\n");
     let big = directory.write("big.yaml", vec![b'#'; MAX_FILE_BYTES + 1]);
@@ -233,7 +242,7 @@ fn files_that_can_not_be_read_are_told_together() {
     assert_eq!(shown[2], (2, "not valid UTF-8"));
 }
 
-/// Pieces of real files, so that random joins reach deep into the readers.
+/// Generates lines of real files, so that random joins of them reach deep into the readers.
 fn piece() -> impl Strategy<Value = String> {
     let lines: Vec<String> =
         include_str!("tests/whole.yaml").lines().map(|line| format!("{line}\n")).collect();

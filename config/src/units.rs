@@ -1,4 +1,4 @@
-//! Sizes and durations as people write them: `4Mi`, `1m30s`.
+//! Sizes, durations and booleans as people write them: `4Mi`, `1m30s`, `T`.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}; {remedy}")]
 pub struct UnitError {
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
-    /// What to write instead.
+    /// The way to write it.
     pub remedy: String,
 }
 
-/// Units of size, in bytes. Binary and decimal ones, as in Kubernetes' quantities, with or without
-/// the `B`; a lone `m` would be a thousandth there, so letter case counts.
+/// Units of size, in bytes: binary and decimal ones as in Kubernetes' quantities, with or without the
+/// `B`. Letter case matters, because `m` is a thousandth there.
 const SIZES: [(&str, u64); 18] = [
     ("", 1),
     ("B", 1),
@@ -47,7 +47,7 @@ const TIMES: [(&str, u64); 8] = [
     ("d", 24 * 3_600 * 1_000_000_000),
 ];
 
-/// Bytes: a whole number and a unit (`4Mi`, `10MB`), or a whole number of bytes (`512`).
+/// Reads a size in bytes: a whole number and a unit (`4Mi`, `10MB`), or a whole number of bytes (`512`).
 pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
     let (number, unit) = split_number(text.trim());
     let Some((_, factor)) = SIZES.iter().find(|(name, _)| *name == unit.trim_start()) else {
@@ -57,8 +57,8 @@ pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
     number.checked_mul(*factor).ok_or_else(|| not_a_size(text))
 }
 
-/// A duration: whole numbers with units, largest first by custom (`24h`, `1m30s`, `500ms`). `0`
-/// needs no unit; any other bare number is refused, because nobody can tell what it means.
+/// Reads a duration: whole numbers with units (`24h`, `1m30s`, `500ms`). `0` needs no unit; any other
+/// bare number is refused, because its unit would be a guess.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let mut rest = text.trim();
     if rest == "0" {
@@ -78,7 +78,18 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     }
 }
 
-/// One number with its unit, in nanoseconds, and what follows.
+/// Reads a boolean as Go's `strconv.ParseBool` does, which Dapr uses for most of its flags and metadata.
+/// Returns `None` for any other text, the empty one included.
+#[must_use]
+pub fn parse_go_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// Splits off one number with its unit. Returns it in nanoseconds, with the rest of the text.
 fn leading_part(text: &str) -> Option<(u64, &str)> {
     let (number, rest) = split_number(text);
     let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
@@ -88,6 +99,7 @@ fn leading_part(text: &str) -> Option<(u64, &str)> {
     Some((number.checked_mul(*factor)?, after))
 }
 
+/// Splits off the leading digits.
 fn split_number(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text.split_at(end)

@@ -1,28 +1,28 @@
-//! What the device costs: each figure beside its floor, measured in the same run on the same disk.
+//! Measures the costs on a device: each figure beside its floor, in the same run on the same disk.
 //!
-//! `cargo bench -p runtime --bench device` prints a table and judges nobody: `SHORT` is a hint, not
-//! a failure. Floor and figure take turns, so that a busy machine disturbs both.
+//! `cargo bench -p runtime --bench device` prints a table. `SHORT` is a hint and no failure. Floor and
+//! figure are measured in turns, so that a busy machine disturbs both.
 //!
 //! Names after `--` choose figures: bytes, latency, reads, throughput, chunked, stalled,
 //! heads, idle, start, backlog.
 //!
 //! | variable | meaning | default |
 //! | --- | --- | --- |
-//! | `PANNIER_BENCH_DIR` | where data is kept; a disk, not memory | under the target directory |
-//! | `PANNIER_BENCH_IDLE_SECONDS` | how long an idle process is watched | 60 |
+//! | `PANNIER_BENCH_DIR` | the directory for data; on a disk, not in memory | under the target directory |
+//! | `PANNIER_BENCH_IDLE_SECONDS` | seconds that an idle process is watched | 60 |
 //! | `PANNIER_BIN` | the program that is started | the one built for this run |
 //!
 //! | module | one sentence |
 //! | --- | --- |
-//! | `durable` | what a durable write costs, in bytes and in time |
-//! | `serving` | what the store costs those who call over HTTP |
-//! | `clients` | what clients cost that send in chunks, stall, or never finish |
-//! | `resident` | what the program costs while it sits there, and to start it |
+//! | `durable` | the bytes and the time of a durable write |
+//! | `serving` | the cost of the store for calls over HTTP |
+//! | `clients` | the cost of clients that send in chunks, stall, or never finish |
+//! | `resident` | the cost of an idle program, and of a start |
 //! | `served` | the API served within this process |
 //! | `process` | the program as a process of its own |
-//! | `load` | callers, in a process of their own |
-//! | `disk` | the bare disk, and who wrote how much to it |
-//! | `table` | medians and what is printed |
+//! | `load` | clients that call over HTTP, in a process of their own |
+//! | `disk` | the bare disk, and the bytes that are written to it |
+//! | `table` | medians and the printed table |
 
 #[path = "device/clients.rs"]
 mod clients;
@@ -47,7 +47,7 @@ use std::path::{Path, PathBuf};
 
 use table::Row;
 
-/// The program's own.
+/// The program's own allocator.
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 

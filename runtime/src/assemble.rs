@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use components::metadata::Value;
+use components::metadata::Setting;
 use components::{Built, Context, Metadata};
 use config::model::{Component, MetadataValue, Origin, Resources};
 use store_forward::Store;
@@ -146,7 +146,7 @@ async fn build(
     Ok(())
 }
 
-fn values(component: &Component, ground: &Ground) -> Result<Vec<Value>, Vec<String>> {
+fn values(component: &Component, ground: &Ground) -> Result<Vec<Setting>, Vec<String>> {
     let mut problems = Vec::new();
     let mut values = Vec::new();
     for item in &component.metadata {
@@ -154,10 +154,10 @@ fn values(component: &Component, ground: &Ground) -> Result<Vec<Value>, Vec<Stri
         let problem = |text: String| format!("{at}: component {:?}: {text}", component.name);
         match &item.value {
             MetadataValue::Literal(text) => {
-                values.push(Value::new(&item.name, expand(text, ground), item.line));
+                values.push(Setting::new(&item.name, expand(text, ground), item.line));
             }
             MetadataValue::Env(variable) => match std::env::var(variable) {
-                Ok(text) => values.push(Value::new(&item.name, text, item.line)),
+                Ok(text) => values.push(Setting::new(&item.name, text, item.line)),
                 Err(_) => problems.push(problem(format!(
                     "{}: the environment variable {variable} is not set: set it",
                     item.name

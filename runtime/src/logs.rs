@@ -1,5 +1,5 @@
-//! What the process logs and how. Logging never blocks and never ends the process: lines go through
-//! a bounded queue to a thread that writes them, and those that are lost are counted.
+//! Logging that never blocks and never ends the process: lines go through a bounded queue to a thread
+//! that writes them, and lost ones are counted.
 
 mod journal;
 mod queue;
@@ -12,17 +12,18 @@ use tracing::level_filters::LevelFilter;
 
 use queue::Queue;
 
-/// How long the end waits for lines that are queued: a pipe that nobody reads must not hold it up.
+/// The longest time that the end of the process waits for queued lines: a pipe that nobody reads must
+/// not block it.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 
 static QUEUE: Queue = Queue::new();
 
-/// Starts logging to standard error: text, or a JSON object a line. Where that is systemd's
-/// journal, each line begins with its priority, and a text with no time: the journal has its own.
+/// Starts logging to standard error: text, or one JSON object per line. If that is systemd's journal,
+/// each line begins with its priority, and text has no time, because the journal adds its own.
 ///
 /// # Errors
 ///
-/// When the thread that writes can't be started.
+/// Returns an error if the thread that writes can't be started.
 pub fn init(level: &str, as_json: bool) -> io::Result<()> {
     writer::start(&QUEUE)?;
     let level: LevelFilter = level.parse().unwrap_or(LevelFilter::INFO);
@@ -31,11 +32,11 @@ pub fn init(level: &str, as_json: bool) -> io::Result<()> {
         .with_writer(|| Lines)
         .log_internal_errors(false)
         .with_target(level >= LevelFilter::DEBUG);
-    let journal = journal::is_standard_error();
+    let is_journal = journal::is_standard_error();
     if as_json {
         let logs = logs.json().flatten_event(true);
-        if journal { logs.map_event_format(journal::Prioritized).init() } else { logs.init() }
-    } else if journal {
+        if is_journal { logs.map_event_format(journal::Prioritized).init() } else { logs.init() }
+    } else if is_journal {
         logs.with_ansi(false).without_time().map_event_format(journal::Prioritized).init();
     } else {
         logs.with_ansi(io::stderr().is_terminal()).init();
@@ -43,20 +44,21 @@ pub fn init(level: &str, as_json: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a person reads the log as it is written: on a terminal, unless that asks for JSON or for
-/// less than [`tracing::Level::INFO`].
+/// Returns whether a person reads the log as it is written: on a terminal, unless the format is JSON or
+/// the level excludes [`tracing::Level::INFO`].
 #[must_use]
 pub fn is_for_people(as_json: bool) -> bool {
     !as_json && io::stderr().is_terminal() && tracing::enabled!(tracing::Level::INFO)
 }
 
-/// Log lines lost since the start: standard error refused them, or was too slow.
+/// Returns how many lines were lost since the start, because standard error refused them or was too
+/// slow.
 #[must_use]
 pub fn lost() -> u64 {
     QUEUE.lost()
 }
 
-/// Says on standard error why the process ends; in the journal as an error.
+/// Writes to standard error why the process ends; to the journal with the priority of an error.
 pub fn say_failure(message: &str) {
     let message = message.trim_end();
     if journal::is_standard_error() {
@@ -66,26 +68,26 @@ pub fn say_failure(message: &str) {
     }
 }
 
-/// Writes lines to standard error, after those that are queued. Errors are ignored: there is nowhere
-/// left to tell them.
+/// Writes lines to standard error, after those that are queued. Errors are ignored, because there is no
+/// other place to report them.
 pub fn say(lines: &str) {
     if !QUEUE.push(lines.as_bytes()) {
         let _ = io::stderr().write_all(lines.as_bytes());
     }
 }
 
-/// Waits until the log is written, for a second at most.
+/// Waits until the queued lines are written, for a second at most.
 pub fn flush() {
     QUEUE.drain(FLUSH_PATIENCE);
 }
 
-/// Ends the process at once, but for its log.
+/// Ends the process as soon as the queued lines are written.
 pub fn exit(code: i32) -> ! {
     flush();
     std::process::exit(code)
 }
 
-/// Where the subscriber writes: each event's lines in one call.
+/// The writer of the subscriber, which passes all lines of an event in one call.
 struct Lines;
 
 impl Write for Lines {

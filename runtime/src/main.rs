@@ -8,7 +8,7 @@ use runtime::cli::{self, CheckArgs, Command, ForgetArgs, RetryArgs, RunArgs, Sta
 use runtime::control::{self, ForgetAnswer};
 use runtime::ready::Ready;
 use runtime::settings::{self, Settings};
-use runtime::signals::StopSignals;
+use runtime::signals::stop_on_signal;
 use runtime::systemd::{self, Notice};
 use runtime::wiring::{self, StartError};
 use runtime::{check, console, logs, panics, report, text};
@@ -63,7 +63,7 @@ async fn run(args: &RunArgs) -> ExitCode {
     }
     warn(&settings);
     let (stop, _) = watch::channel(false);
-    tokio::spawn(stop_on_signal(stop.clone()));
+    tokio::spawn(stop_on_signal(stop.clone().into()));
     let as_json = args.log_as_json;
     let ready = move |ready: &Ready| {
         if logs::is_for_people(as_json) {
@@ -91,19 +91,6 @@ fn warn(settings: &Settings) {
     if !settings.without_effect.is_empty() {
         let flags = settings.without_effect.join(" ");
         tracing::info!(flags, "flags of daprd were accepted and have no effect");
-    }
-}
-
-async fn stop_on_signal(stop: watch::Sender<bool>) {
-    let Ok(mut signals) = StopSignals::catch() else {
-        return tracing::warn!("failed to catch signals, so a stop will be a crash");
-    };
-    loop {
-        let forces = signals.next().await;
-        if stop.send_replace(true) && forces {
-            tracing::warn!("stopping at once, as a second signal asked");
-            logs::exit(1);
-        }
     }
 }
 

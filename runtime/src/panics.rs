@@ -1,18 +1,17 @@
-//! The last word of a process that can't go on.
+//! Reports a panic before the process ends.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
 
 use crate::logs;
 
-/// Where redb's source was when it was compiled, wherever that was.
+/// Prefix of the folder that redb was compiled in.
 const REDB: &str = "redb-";
 
-/// Has a panic say why the process ends, through the log's queue: standard error may be blocked, and
-/// a process that waits for it would neither work nor end.
+/// Installs a hook that logs each panic. It goes through the log's queue, because standard error may be
+/// blocked, and a process that waits for it would neither work nor end.
 ///
-/// redb panics where its file holds what it can't: a process that finds that out ends with a word on
-/// what to do.
+/// redb panics when its file is corrupt. The message of such a panic says what to do.
 pub fn explain() {
     std::panic::set_hook(Box::new(|panic| {
         if panic.location().is_some_and(|place| is_redb(place.file())) {
@@ -31,6 +30,7 @@ fn is_redb(file: &str) -> bool {
     file.split(['/', '\\']).any(|folder| folder.starts_with(REDB))
 }
 
+/// Describes a panic, with its backtrace if one is enabled.
 fn describe(panic: &PanicHookInfo<'_>) -> String {
     let thread = std::thread::current();
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -43,6 +43,7 @@ fn describe(panic: &PanicHookInfo<'_>) -> String {
     text
 }
 
+/// Returns the message of a panic.
 fn cause<'a>(panic: &'a PanicHookInfo<'_>) -> &'a str {
     let payload = panic.payload();
     let text = payload.downcast_ref::<&str>().copied();
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_redb_speaks_of_its_file() {
+    fn only_a_panic_of_redb_means_a_corrupt_file() {
         assert!(is_redb("/root/.cargo/registry/src/index/redb-4.6.0/src/tree_store/btree.rs"));
         assert!(!is_redb("components/src/state/redb.rs"));
         assert!(!is_redb("/home/redb/runtime/src/main.rs"));

@@ -1,9 +1,9 @@
-//! Serves HTTP/1.1 to whoever connects, with a bound on connections and on a client's slowness.
+//! An HTTP/1.1 server that bounds the number of connections, and the time that each waits for its client.
 //!
-//! Waiting for the store or for an app may take as long as it takes. Waiting for the client may
-//! not: each phase of it has a limit (`pace`, `on_time`), and at the limit of connections the one
-//! that has waited longest for its client makes room for a new one (`connections`). All requests
-//! share a bounded memory (`room`, `heads`); one that stalls there makes way for others.
+//! Waiting for the store or for an app has no limit here. Waiting for the client has one in each phase
+//! (`pace`, `on_time`), and at the limit of connections the one that has waited longest for its client
+//! is closed in favour of a new one (`connections`). All requests share a bounded memory (`room`,
+//! `heads`); one that stalls there is ended in favour of others.
 
 mod connections;
 mod heads;
@@ -20,6 +20,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::serve::Listener;
+use components::stop::Stop;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request};
 use hyper::body::Incoming;
@@ -27,7 +28,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower_service::Service;
 
@@ -43,26 +43,28 @@ use room::FREE_BYTES;
 /// Bytes of a request's head at most. Dapr's own limit of a head is 4 KiB.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Connections that are told at the same time that there are too many: each takes a file.
+/// Connections that are being refused at the same time. Each takes a file descriptor.
 const MOST_REFUSALS: usize = 32;
 
-/// How long a connection that is refused may take to hear it.
+/// The longest time that refusing a connection may take.
 const REFUSAL: Duration = Duration::from_secs(1);
 
-/// What a connection hears that has no place.
-const NO_PLACE: &str = "{\"errorCode\":\"ERR_TOO_MANY_CONNECTIONS\",\"message\":\"all connections \
+/// The body of the response to a refused connection.
+const TOO_MANY: &str = "{\"errorCode\":\"ERR_TOO_MANY_CONNECTIONS\",\"message\":\"all connections \
     are in use and none of them waits for its client: try again, or raise \
     spec.limits.maxConnections in the Node resource\"}";
 
-/// Serves until `stop` becomes true, and then what is under way.
+/// Serves until a stop is requested, then finishes the requests that are under way.
 pub async fn serve<L: Listener>(
     mut listener: L,
     router: Router,
     connections: Arc<Connections>,
-    stop: watch::Receiver<bool>,
+    stop: Stop,
 ) {
-    let mut stopped = pin!(until_true(stop.clone()));
-    let (mut open, mut refused) = (JoinSet::new(), JoinSet::new());
+    let mut stopped = pin!(stop.requested());
+    // Dropping `refused` ends the refusals that are under way, while `open` is waited for.
+    let mut open = JoinSet::new();
+    let mut refused = JoinSet::new();
     loop {
         tokio::select! {
             () = stopped.as_mut() => break,
@@ -79,23 +81,23 @@ pub async fn serve<L: Listener>(
             Some(_) = refused.join_next() => {}
         }
     }
-    // Whoever connects now is told that nobody listens.
+    // Close the socket first, so that new clients fail at once, then finish the open connections.
     drop(listener);
     while open.join_next().await.is_some() {}
 }
 
-/// Serves one connection until it is closed, is too slow, or has to make room.
-async fn connection<I>(io: I, router: Router, seat: Seat, stop: watch::Receiver<bool>)
+/// Serves one connection until it is closed, its client is too slow, or it is evicted.
+async fn connection<I>(io: I, router: Router, seat: Seat, stop: Stop)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let pace = Arc::clone(seat.pace());
     let io = TokioIo::new(PacedIo::new(io, Arc::clone(&pace)));
-    let service = service_fn(|request| answer(router.clone(), &seat, request));
+    let service = service_fn(|request| respond(router.clone(), &seat, request));
     let mut http = http1::Builder::new();
     let served = http.max_buf_size(BUFFER_BYTES).serve_connection(io, service);
     let mut served = pin!(on_time(served, &pace));
-    let mut stopped = pin!(until_true(stop));
+    let mut stopped = pin!(stop.requested());
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -107,6 +109,7 @@ where
             }
             () = pace.evicted() => return,
             () = stopped.as_mut(), if !stopping => {
+                // Finish the request that is under way, and then the connection.
                 stopping = true;
                 served.as_mut().graceful_shutdown();
             }
@@ -114,8 +117,8 @@ where
     }
 }
 
-/// Has a request answered; keeps track of whom it waits for meanwhile.
-async fn answer(
+/// Answers a request, and records meanwhile whom its connection waits for.
+async fn respond(
     mut router: Router,
     seat: &Seat,
     request: Request<Incoming>,
@@ -126,36 +129,31 @@ async fn answer(
     let request = request.map(|body| Body::new(PacedBody::new(body, Arc::clone(pace))));
     let Ok(mut response) = router.call(request).await;
     if is_large {
-        // Hyper would keep the buffer that it enlarged for the head as long as the connection.
+        // Close the connection: hyper would keep the buffer that it enlarged for the head.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     pace.finish();
     Ok(response)
 }
 
-/// Bytes of a request's head, apart from a few.
+/// Estimates the bytes of a request's head. The estimate is a few bytes low.
 fn head_bytes(request: &Request<Incoming>) -> usize {
     let fields = request.headers().iter();
     let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     fields + request.uri().path_and_query().map_or(0, |path| path.as_str().len())
 }
 
-/// Tells a client that there is no place for it. It is heard out first: a connection that is closed
-/// with something unread may lose its answer.
+/// Answers 503 to a client. Its request is read first, because closing a connection with unread data may
+/// lose the response.
 async fn refuse<I: AsyncRead + AsyncWrite + Unpin>(mut io: I) {
     let _ = io.read(&mut [0; 4096]).await;
-    let answer = format!(
+    let response = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{NO_PLACE}",
-        NO_PLACE.len()
+         content-length: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{TOO_MANY}",
+        TOO_MANY.len()
     );
-    let _ = io.write_all(answer.as_bytes()).await;
+    let _ = io.write_all(response.as_bytes()).await;
     let _ = io.shutdown().await;
-}
-
-async fn until_true(mut stop: watch::Receiver<bool>) {
-    // The sender lives as long as the process.
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 #[cfg(test)]

@@ -1,138 +1,124 @@
-//! What the process is to do: flags and files together, every error at once.
+//! The settings of the process, put together from flags and files, with every error at once.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use config::model::{App, HealthCheck, Node, NodeLimits, Origin, Resources, Secret};
+use config::model::{App, HealthCheck, Listeners, Node, NodeLimits, Origin, Resources, Secret};
 use store_forward::ids::NodeId;
 use store_forward::limits::Limits;
 
 use crate::cli::RunArgs;
 use crate::secret::reveal;
 
-/// The port of the first app's HTTP API, daprd's.
+/// The default port of the first app's HTTP API, daprd's.
 const HTTP_PORT: u16 = 3500;
-/// The port of `/metrics`, daprd's.
+/// The default port of `/metrics`, daprd's.
 const METRICS_PORT: u16 = 9090;
-/// The id of an app that was given none.
+/// The default id of an app.
 const APP_ID: &str = "pannier";
-/// Where the service of the system's package keeps its data: `StateDirectory=` of its unit.
+/// The data directory of the packaged system service: `StateDirectory=` of its unit.
 const SERVICE_DATA_DIR: &str = "/var/lib/pannier";
-/// Clients' connections at a time: each takes up to 16 KiB of memory while it waits.
+/// The default limit of concurrent client connections. Each takes up to 16 KiB of memory while it is
+/// idle.
 const MAX_CONNECTIONS: usize = 1024;
-/// What a record needs beside the body it carries.
+/// Bytes of a record beside the body that it carries.
 const RECORD_OVERHEAD: u64 = 64 << 10;
 
-/// What the process is to do.
+/// The settings of the process.
 pub struct Settings {
-    /// Everything that was read from files.
+    /// The resources of all files.
     pub resources: Resources,
-    /// Where everything is kept.
+    /// The data directory.
     pub data_dir: PathBuf,
-    /// The node's name, if it was given one.
+    /// The node's id, if one is configured.
     pub node: Option<NodeId>,
-    /// The store's bounds.
+    /// The store's limits.
     pub limits: Limits,
     /// The apps of the device; at least one.
     pub apps: Vec<AppSettings>,
-    /// Where the HTTP API listens.
+    /// The addresses of the HTTP API.
     pub http_addresses: Vec<Address>,
-    /// Where `/metrics` listens; none when it is off.
+    /// The addresses and the port of `/metrics`; `None` when metrics are off.
     pub metrics: Option<(Vec<Address>, u16)>,
-    /// Bytes of a body at most.
+    /// Bytes of a request's body at most.
     pub max_body: usize,
-    /// Clients' connections at a time, to all ports together.
+    /// Concurrent client connections to all ports together.
     pub max_connections: usize,
-    /// How long a shutdown may take.
+    /// The longest time that a shutdown may take.
     pub grace: Duration,
-    /// Whether each call is logged.
+    /// Each call is logged.
     pub log_calls: bool,
     /// Flags that were given and have no effect.
     pub without_effect: Vec<String>,
 }
 
-/// What is found while settings are put together.
+/// The problems found while settings are put together.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// What is wrong: nothing can be started with it.
+    /// Errors: nothing can be started with them.
     pub problems: Vec<String>,
-    /// Secrets that aren't there. systemd's credentials exist only while its service runs, so only
-    /// a start needs them.
+    /// Missing secrets. Only a start needs them: systemd's credentials exist only while the service
+    /// runs.
     pub absent: Vec<String>,
 }
 
 impl Findings {
-    /// All of it, for a start.
+    /// Returns all problems, for a start.
     #[must_use]
     pub fn at_a_start(self) -> Vec<String> {
         self.problems.into_iter().chain(self.absent).collect()
     }
 }
 
-/// Where a port is listened at.
+/// An address to listen at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// What `localhost` may stand for: 127.0.0.1, and ::1 where this machine has it.
+    /// All that `localhost` may stand for: 127.0.0.1, and ::1 where this machine has it.
     Loopback,
-    /// This address.
+    /// A single address.
     Ip(IpAddr),
 }
 
-/// One app.
+/// The settings of one app.
 pub struct AppSettings {
-    /// Its id.
+    /// The app id.
     pub id: String,
-    /// The port of its HTTP API.
+    /// The port of the HTTP API for this app.
     pub http_port: u16,
-    /// Where it listens.
+    /// The port that the app listens at, if it can be called.
     pub port: Option<u16>,
-    /// The address it listens at.
+    /// The address that the app listens at.
     pub address: String,
-    /// Calls to it in flight.
+    /// Concurrent calls to the app; `None` stands for no bound.
     pub max_concurrency: Option<usize>,
-    /// How its health is probed.
+    /// The probes of the app's health; `None` turns them off.
     pub health: Option<HealthCheck>,
-    /// What it presents to us.
+    /// The token that the app must present to the API.
     pub api_token: Option<String>,
-    /// What we present to it.
+    /// The token that calls to the app present.
     pub app_token: Option<String>,
 }
 
-/// Reads the files that are named and puts them together with the flags. Beside the settings
-/// stands everything that is wrong; with anything there they are good only for finding more.
+/// Reads the named files and puts them together with the flags. If there are findings, the settings
+/// serve only to look for more.
 #[must_use]
 pub fn read(args: &RunArgs) -> (Settings, Findings) {
     let paths: Vec<PathBuf> = args.resources_path.iter().chain(&args.config).cloned().collect();
-    let (resources, errors) = config::load_what_can_be_read(&paths);
+    let (resources, errors) = config::load_with_errors(&paths);
     let mut found = Findings::default();
     found.problems.extend(errors.into_iter().flatten().map(|error| error.to_string()));
+
     let node = resources.node.clone().unwrap_or_default();
     let limits = limits(&node.limits, node.commit_delay, args.max_body_size, &mut found.problems);
     check_disk(&node, &limits, &mut found.problems);
-    let apps = apps(args, &resources, node.listeners.http_port, &mut found);
-    let data_dir = args.data_dir.clone().or_else(|| node.data_dir.clone());
-    let data_dir = data_dir.or_else(default_data_dir).unwrap_or_else(|| {
-        found.problems.push("there is no home directory to keep data in: give --data-dir".into());
-        PathBuf::new()
-    });
-    let http = if args.dapr_listen_addresses.is_empty() {
-        &node.listeners.http_addresses
-    } else {
-        &args.dapr_listen_addresses
-    };
-    let metrics_addresses = args.metrics_listen_address.map(|address| vec![address]);
-    let metrics_addresses = metrics_addresses.unwrap_or(node.listeners.metrics_addresses);
-    let metrics_port = args.metrics_port.or(node.listeners.metrics_port).unwrap_or(METRICS_PORT);
-    let metrics_on = args.enable_metrics.or(resources.configuration.metrics_enabled);
-    let metrics_on = metrics_on.unwrap_or(true) && metrics_port != 0;
     let settings = Settings {
-        data_dir,
+        apps: apps(args, &resources, node.listeners.http_port, &mut found),
+        data_dir: data_dir(args, &node, &mut found.problems),
+        http_addresses: http_addresses(args, &node.listeners),
+        metrics: metrics(args, &node.listeners, resources.configuration.metrics_enabled),
         node: node.id.map(NodeId),
         limits,
-        apps,
-        http_addresses: or_loopback(http),
-        metrics: metrics_on.then(|| (or_loopback(&metrics_addresses), metrics_port)),
         max_body: args.max_body_size,
         max_connections: node.limits.max_connections.map_or(MAX_CONNECTIONS, |most| most as usize),
         grace: Duration::from_secs(args.dapr_graceful_shutdown_seconds),
@@ -143,6 +129,39 @@ pub fn read(args: &RunArgs) -> (Settings, Findings) {
     (settings, found)
 }
 
+fn data_dir(args: &RunArgs, node: &Node, problems: &mut Vec<String>) -> PathBuf {
+    let given = args.data_dir.clone().or_else(|| node.data_dir.clone());
+    given.or_else(default_data_dir).unwrap_or_else(|| {
+        problems.push("there is no home directory to keep data in: give --data-dir".into());
+        PathBuf::new()
+    })
+}
+
+/// Returns the addresses of the HTTP API. A flag wins over the node's resource.
+fn http_addresses(args: &RunArgs, listeners: &Listeners) -> Vec<Address> {
+    if args.dapr_listen_addresses.is_empty() {
+        or_loopback(&listeners.http_addresses)
+    } else {
+        or_loopback(&args.dapr_listen_addresses)
+    }
+}
+
+/// Returns the addresses and the port of `/metrics`. A flag wins over the resources.
+fn metrics(
+    args: &RunArgs,
+    listeners: &Listeners,
+    is_enabled: Option<bool>,
+) -> Option<(Vec<Address>, u16)> {
+    let port = args.metrics_port.or(listeners.metrics_port).unwrap_or(METRICS_PORT);
+    let is_on = args.enable_metrics.or(is_enabled).unwrap_or(true) && port != 0;
+    let addresses = match args.metrics_listen_address {
+        Some(address) => or_loopback(&[address]),
+        None => or_loopback(&listeners.metrics_addresses),
+    };
+    is_on.then_some((addresses, port))
+}
+
+/// Returns the given addresses, or loopback if there are none.
 fn or_loopback(given: &[IpAddr]) -> Vec<Address> {
     match given {
         [] => vec![Address::Loopback],
@@ -150,7 +169,7 @@ fn or_loopback(given: &[IpAddr]) -> Vec<Address> {
     }
 }
 
-/// Where data is kept when nothing says otherwise: systemd's state directory, or the user's.
+/// Returns the default data directory: systemd's state directory, or one of the user.
 #[must_use]
 pub fn default_data_dir() -> Option<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
@@ -162,18 +181,20 @@ pub fn default_data_dir() -> Option<PathBuf> {
     data.or_else(home).map(|data| data.join("pannier"))
 }
 
-/// Where the process to ask keeps its data when nothing says otherwise: the user's own directory,
-/// or the system service's where that one exists alone.
+/// Returns the data directory of the process that the command line asks by default: the user's own,
+/// or the system service's if only that one exists.
 #[must_use]
 pub fn data_dir_to_ask() -> Option<PathBuf> {
-    first_that_exists(default_data_dir(), Path::new(SERVICE_DATA_DIR))
+    own_or_service(default_data_dir(), Path::new(SERVICE_DATA_DIR))
 }
 
-fn first_that_exists(own: Option<PathBuf>, service: &Path) -> Option<PathBuf> {
+/// Returns the service's directory if only that one exists.
+fn own_or_service(own: Option<PathBuf>, service: &Path) -> Option<PathBuf> {
     let has_own = own.as_ref().is_some_and(|own| own.exists());
     if !has_own && service.exists() { Some(service.into()) } else { own }
 }
 
+/// Puts together the apps of flags and files, and reports ids and ports that occur twice.
 fn apps(
     args: &RunArgs,
     resources: &Resources,
@@ -195,15 +216,16 @@ fn apps(
             found.problems.push(format!("two apps have the id {:?}: give each its own", app.id));
         }
         if app.http_port != 0 && before.iter().any(|other| other.http_port == app.http_port) {
-            let (id, port) = (&app.id, app.http_port);
-            found
-                .problems
-                .push(format!("app {id:?}: HTTP port {port} is another app's: set spec.httpPort"));
+            let AppSettings { id, http_port, .. } = app;
+            found.problems.push(format!(
+                "app {id:?}: HTTP port {http_port} is another app's: set spec.httpPort"
+            ));
         }
     }
     apps
 }
 
+/// Puts together the app of the command line.
 fn from_flags(args: &RunArgs, http_port: u16) -> AppSettings {
     let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     AppSettings {
@@ -223,6 +245,7 @@ fn from_flags(args: &RunArgs, http_port: u16) -> AppSettings {
     }
 }
 
+/// Puts together an app of the files.
 fn from_file(app: &App, http_port: u16, found: &mut Findings) -> AppSettings {
     AppSettings {
         api_token: token(&app.origin, "apiToken", app.api_token.as_ref(), found),
@@ -236,7 +259,7 @@ fn from_file(app: &App, http_port: u16, found: &mut Findings) -> AppSettings {
     }
 }
 
-/// An empty token would leave open what it is to protect, so it is wrong.
+/// Reads an app's token. An empty one is an error, because it would protect nothing.
 fn token(
     origin: &Origin,
     field: &str,
@@ -253,6 +276,7 @@ fn token(
     None
 }
 
+/// Puts together the store's limits, and reports those that a body of the largest size doesn't fit in.
 fn limits(
     given: &NodeLimits,
     commit_delay: Option<Duration>,
@@ -293,15 +317,16 @@ fn limits(
     limits
 }
 
-/// A limit that an empty store is over already would refuse every write.
+/// Refuses a limit of the disk that even an empty store exceeds: every write would fail.
 fn check_disk(node: &Node, limits: &Limits, problems: &mut Vec<String>) {
     let Limits { segment_bytes, reserve_bytes, disk_bytes, .. } = *limits;
-    // Two segments of the journal, what is held back, and tables with something in them.
+    // Two journal segments, the reserve, and tables that hold something.
     let needed = segment_bytes.saturating_mul(3).saturating_add(reserve_bytes);
     if disk_bytes >= needed {
         return;
     }
-    let (file, line) = (node.origin.file.display(), node.origin.line);
+    let file = node.origin.file.display();
+    let line = node.origin.line;
     problems.push(format!(
         "{file}:{line}: spec.limits.disk: {disk_bytes} bytes are less than the store needs: write at least {needed}, or lower journalSegment ({segment_bytes}, needed three times) or reserve ({reserve_bytes})"
     ));
@@ -313,13 +338,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_service_is_asked_where_the_user_keeps_nothing() {
-        let (here, nowhere) = (std::env::current_dir().unwrap(), PathBuf::from("/no/such/place"));
+    fn the_service_is_asked_if_the_user_has_no_data_directory() {
+        let here = std::env::current_dir().unwrap();
+        let nowhere = PathBuf::from("/no/such/place");
         let service = std::env::temp_dir();
-        assert_eq!(first_that_exists(Some(here.clone()), &service), Some(here));
-        assert_eq!(first_that_exists(Some(nowhere.clone()), &service), Some(service.clone()));
-        assert_eq!(first_that_exists(None, &service), Some(service));
+        assert_eq!(own_or_service(Some(here.clone()), &service), Some(here));
+        assert_eq!(own_or_service(Some(nowhere.clone()), &service), Some(service.clone()));
+        assert_eq!(own_or_service(None, &service), Some(service));
         let other = PathBuf::from("/no/such/service");
-        assert_eq!(first_that_exists(Some(nowhere.clone()), &other), Some(nowhere));
+        assert_eq!(own_or_service(Some(nowhere.clone()), &other), Some(nowhere));
     }
 }

@@ -1,11 +1,28 @@
-//! The signals that ask for the end.
+//! The signals that request a stop.
 
 use std::io;
 
+use components::stop::Stopper;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and SIGINT, and SIGHUP unless whoever started the process has it ignored (`nohup`).
-pub struct StopSignals {
+use crate::logs;
+
+/// Requests a stop at the first signal. A second one that may force it ends the process at once.
+pub async fn stop_on_signal(stopper: Stopper) {
+    let Ok(mut signals) = StopSignals::catch() else {
+        return tracing::warn!("failed to catch signals, so a stop will be a crash");
+    };
+    loop {
+        let may_force = signals.next().await;
+        if stopper.request() && may_force {
+            tracing::warn!("stopping at once, as a second signal asked");
+            logs::exit(1);
+        }
+    }
+}
+
+/// SIGTERM and SIGINT, and SIGHUP unless the parent process ignores it (`nohup`).
+struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Option<Signal>,
@@ -13,19 +30,15 @@ pub struct StopSignals {
 
 impl StopSignals {
     /// Catches them from now on.
-    ///
-    /// # Errors
-    ///
-    /// When the system refuses.
-    pub fn catch() -> io::Result<Self> {
+    fn catch() -> io::Result<Self> {
         let hangup = (!is_hangup_ignored()).then(|| signal(SignalKind::hangup())).transpose()?;
         let terminate = signal(SignalKind::terminate())?;
         Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())?, hangup })
     }
 
-    /// Resolves at the next one. Returns whether it may force an end that has begun: a terminal that
-    /// is closed sends up to three SIGHUPs, which ask for one and the same shutdown.
-    pub async fn next(&mut self) -> bool {
+    /// Waits for the next one. Returns whether it may force a shutdown that has begun. SIGHUP may not:
+    /// a terminal that is closed sends up to three, which ask for one and the same shutdown.
+    async fn next(&mut self) -> bool {
         let hangup = async {
             match &mut self.hangup {
                 Some(hangup) => hangup.recv().await,
@@ -45,7 +58,7 @@ fn is_hangup_ignored() -> bool {
     ignores_hangup(&status)
 }
 
-/// Reads `SigIgn` of proc_pid_status(5): a mask in which the lowest bit is SIGHUP.
+/// Reads `SigIgn` of proc_pid_status(5), a mask whose lowest bit is SIGHUP.
 fn ignores_hangup(status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())

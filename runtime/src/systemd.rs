@@ -1,4 +1,4 @@
-//! What the service manager is told and asks for: `sd_notify(3)` and `sd_watchdog_enabled(3)`.
+//! Notifications to the service manager: `sd_notify(3)` and `sd_watchdog_enabled(3)`.
 
 use std::ffi::OsStr;
 use std::io;
@@ -6,18 +6,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// Something to tell the service manager.
+/// A notification to the service manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// The start is over.
+    /// The process serves.
     Ready,
-    /// The end has begun.
+    /// The shutdown has begun.
     Stopping,
-    /// Still alive.
+    /// The process is alive.
     Watchdog,
 }
 
-/// Tells the service manager, if there is one.
+/// Notifies the service manager, if there is one.
 pub fn notify(notice: Notice) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
         return;
@@ -27,7 +27,8 @@ pub fn notify(notice: Notice) {
     }
 }
 
-/// How long the service manager waits between two [`Notice::Watchdog`]s of this process, if it does.
+/// Returns the longest time that the service manager allows between two [`Notice::Watchdog`]s of this
+/// process; `None` if it has no watchdog.
 #[must_use]
 pub fn watchdog() -> Option<Duration> {
     let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
@@ -43,13 +44,13 @@ fn send(socket: &OsStr, notice: Notice) -> io::Result<()> {
         Notice::Watchdog => "WATCHDOG=1",
     };
     let datagram = UnixDatagram::unbound()?;
-    // A manager that doesn't read must not hold us up.
+    // A service manager that doesn't read must not block this process.
     datagram.set_nonblocking(true)?;
     datagram.send_to_addr(text.as_bytes(), &address(socket)?)?;
     Ok(())
 }
 
-/// A path, or with an `@` in front a name in Linux' abstract namespace.
+/// Returns the address of a socket: a path, or after an `@` a name in Linux's abstract namespace.
 fn address(socket: &OsStr) -> io::Result<SocketAddr> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if let Some(name) = socket.as_bytes().strip_prefix(b"@") {

@@ -1,16 +1,16 @@
-//! TLS towards brokers: rustls with ring, from PEM files that are read again at each connect.
+//! TLS to brokers: rustls with ring. The PEM files are read again at each connect.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use config::model::MqttUplink;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::secret::file_may_come;
 
-/// Why there is no TLS configuration.
+/// A reason why there is no TLS configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
@@ -19,26 +19,26 @@ pub enum TlsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The cause.
         source: std::io::Error,
     },
     /// A file isn't the PEM that it should be.
-    #[error("{path} holds no usable {what} in PEM: {reason}")]
+    #[error("{path} holds no usable {what} in PEM: {source}")]
     Pem {
         /// The file.
         path: PathBuf,
-        /// What was looked for.
+        /// The kind of object that the file should hold.
         what: &'static str,
-        /// What is wrong with it.
-        reason: String,
+        /// The cause.
+        source: PemError,
     },
     /// The system has no root certificates.
     #[error("the system has no root certificates: install ca-certificates, or set caCert")]
     NoSystemRoots,
-    /// A client certificate came without its key, or a key without its certificate.
+    /// A client certificate without its key, or a key without its certificate.
     #[error("clientCert and clientKey belong together: set both or neither")]
     HalfAnIdentity,
-    /// The key is another certificate's.
+    /// The key belongs to another certificate.
     #[error(
         "{key} doesn't belong to the certificate in {cert}: name the key that it was made with"
     )]
@@ -48,27 +48,42 @@ pub enum TlsError {
         /// The key's file.
         key: PathBuf,
     },
-    /// rustls takes the files for no identity.
+    /// rustls accepts neither as an identity.
     #[error("the client certificate and key can't be used: {0}")]
     Identity(rustls::Error),
-    /// The provider has no protocol version in common with us.
+    /// The provider supports no protocol version.
     #[error("TLS can't be set up: {0}")]
     Setup(rustls::Error),
 }
 
-/// The files that TLS towards one broker is made of.
+/// A reason why a file holds no usable object in PEM.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PemError {
+    /// The file holds none.
+    #[error("there is none in it")]
+    Missing,
+    /// The PEM is valid, but its content is no certificate.
+    #[error("it holds no certificate")]
+    NoCertificate,
+    /// The PEM is invalid.
+    #[error(transparent)]
+    Syntax(#[from] pem::Error),
+}
+
+/// The files for TLS to one broker.
 #[derive(Clone, Debug, Default)]
 pub struct TlsFiles {
-    /// Certificates of the authorities to trust; `None`: the system's.
+    /// The certificates of the trusted authorities; `None` trusts the system's.
     pub ca: Option<PathBuf>,
-    /// Our certificate chain.
+    /// The client certificate and its chain.
     pub cert: Option<PathBuf>,
-    /// Its key.
+    /// The client certificate's key.
     pub key: Option<PathBuf>,
 }
 
 impl TlsError {
-    /// Whether what is missing may be there later, or for another user, as systemd's credentials are.
+    /// Returns whether a missing file may exist later, or for another user, as systemd's credentials do.
     #[must_use]
     pub fn may_come(&self) -> bool {
         matches!(self, Self::Read { source, .. } if file_may_come(source))
@@ -76,7 +91,7 @@ impl TlsError {
 }
 
 impl TlsFiles {
-    /// Those that the resource names.
+    /// Returns the files that the resource names.
     #[must_use]
     pub fn of(spec: &MqttUplink) -> Self {
         Self {
@@ -86,27 +101,54 @@ impl TlsFiles {
         }
     }
 
-    /// Finds what is wrong with each file that is named, and with the key for the certificate; with
-    /// the field of the resource. Blocks on the disk.
+    /// Checks each named file, and whether the key belongs to the certificate. Returns each error with the
+    /// field of the resource. Blocks on the disk.
     #[must_use]
     pub fn problems(&self) -> Vec<(&'static str, TlsError)> {
-        let Self { ca, cert, key } = self;
-        let ca = ca.as_ref().and_then(|path| authorities(path).err());
-        let chain = cert.as_ref().map(|path| certificates(path).map(|chain| (path, chain)));
-        let private = key.as_ref().map(|path| private_key(path).map(|key| (path, key)));
-        let (cert, key) = match (chain, private) {
-            (Some(Ok(chain)), Some(Ok(private))) => (None, check_identity(chain, private).err()),
-            (chain, private) => (chain.and_then(Result::err), private.and_then(Result::err)),
-        };
-        [("caCert", ca), ("clientCert", cert), ("clientKey", key)]
-            .into_iter()
-            .filter_map(|(field, error)| Some((field, error?)))
-            .collect()
+        let mut problems = Vec::new();
+        note("caCert", self.ca.as_deref().map(check_authorities), &mut problems);
+        let chain = note("clientCert", self.cert.as_deref().map(certificates), &mut problems);
+        let key = note("clientKey", self.key.as_deref().map(private_key), &mut problems);
+        if let Some(chain) = chain
+            && let Some(key) = key
+        {
+            let identity = self.check_identity(Identity { chain, key });
+            note("clientKey", Some(identity), &mut problems);
+        }
+        problems
+    }
+
+    fn check_identity(&self, identity: Identity) -> Result<(), TlsError> {
+        let material = Material { roots: Vec::new(), identity: Some(identity) };
+        match material.config() {
+            Err(TlsError::Identity(rustls::Error::InconsistentKeys(_))) => {
+                Err(TlsError::WrongKey {
+                    cert: self.cert.clone().unwrap_or_default(),
+                    key: self.key.clone().unwrap_or_default(),
+                })
+            }
+            other => other.map(drop),
+        }
     }
 }
 
-/// Makes the client configuration of one broker: anew when a file has changed, or else the one
-/// before, so that its session tickets spare the next handshake a kilobyte.
+/// Notes the error of a field. Returns the field's value if it has one.
+fn note<T>(
+    field: &'static str,
+    read: Option<Result<T, TlsError>>,
+    problems: &mut Vec<(&'static str, TlsError)>,
+) -> Option<T> {
+    match read? {
+        Ok(value) => Some(value),
+        Err(error) => {
+            problems.push((field, error));
+            None
+        }
+    }
+}
+
+/// The client configuration for one broker. It is kept until a file changes, because its session
+/// tickets save a kilobyte of the next handshake.
 #[derive(Debug)]
 pub struct ClientConfigs {
     files: TlsFiles,
@@ -114,17 +156,17 @@ pub struct ClientConfigs {
 }
 
 impl ClientConfigs {
-    /// For these files; none is read yet.
+    /// Creates a configuration of these files, without reading them.
     #[must_use]
     pub fn new(files: TlsFiles) -> Self {
         Self { files, last: Mutex::new(None) }
     }
 
-    /// Reads the files and gives the configuration that they make. Blocks on the disk.
+    /// Reads the files and returns their configuration. Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// Names the file that can't be used.
+    /// Returns an error that names the unusable file.
     pub fn load(&self) -> Result<Arc<ClientConfig>, TlsError> {
         let material = Material::read(&self.files)?;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -139,11 +181,18 @@ impl ClientConfigs {
     }
 }
 
-/// What the files said.
+/// The content of the files.
 #[derive(PartialEq)]
 struct Material {
     roots: Vec<CertificateDer<'static>>,
-    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    identity: Option<Identity>,
+}
+
+/// A client certificate's chain, and its key.
+#[derive(PartialEq)]
+struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
 }
 
 impl std::fmt::Debug for Material {
@@ -160,7 +209,9 @@ impl Material {
             None => system_roots()?,
         };
         let identity = match (cert, key) {
-            (Some(cert), Some(key)) => Some((certificates(cert)?, private_key(key)?)),
+            (Some(cert), Some(key)) => {
+                Some(Identity { chain: certificates(cert)?, key: private_key(key)? })
+            }
             (None, None) => None,
             _ => return Err(TlsError::HalfAnIdentity),
         };
@@ -169,7 +220,7 @@ impl Material {
 
     fn config(&self) -> Result<ClientConfig, TlsError> {
         let mut roots = RootCertStore::empty();
-        // Some systems ship roots that don't parse; what is then missing shows at the handshake.
+        // Some systems ship roots that don't parse. If one of them is needed, the handshake fails.
         roots.add_parsable_certificates(self.roots.iter().cloned());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
@@ -177,7 +228,7 @@ impl Material {
             .map_err(TlsError::Setup)?
             .with_root_certificates(roots);
         match &self.identity {
-            Some((chain, key)) => builder
+            Some(Identity { chain, key }) => builder
                 .with_client_auth_cert(chain.clone(), key.clone_key())
                 .map_err(TlsError::Identity),
             None => Ok(builder.with_no_client_auth()),
@@ -191,43 +242,30 @@ fn system_roots() -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let unusable = |reason| TlsError::Pem { path: path.into(), what: "certificate", reason };
+    let unusable = |source| TlsError::Pem { path: path.into(), what: "certificate", source };
     let pem = read(path)?;
     let found: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| unusable(error.to_string()))?;
-    if found.is_empty() { Err(unusable("there is none in it".into())) } else { Ok(found) }
+        .map_err(|error| unusable(error.into()))?;
+    if found.is_empty() { Err(unusable(PemError::Missing)) } else { Ok(found) }
 }
 
-/// Certificates of authorities, one of which at least can be used.
-fn authorities(path: &Path) -> Result<(), TlsError> {
+/// Checks that a file holds at least one usable certificate of an authority.
+fn check_authorities(path: &Path) -> Result<(), TlsError> {
     let found = certificates(path)?;
     let (usable, _) = RootCertStore::empty().add_parsable_certificates(found);
     if usable > 0 {
         return Ok(());
     }
-    let reason = "it holds no certificate".to_owned();
-    Err(TlsError::Pem { path: path.into(), what: "certificate", reason })
-}
-
-type Chain<'a> = (&'a PathBuf, Vec<CertificateDer<'static>>);
-type Key<'a> = (&'a PathBuf, PrivateKeyDer<'static>);
-
-fn check_identity((cert, chain): Chain<'_>, (key, private): Key<'_>) -> Result<(), TlsError> {
-    let material = Material { roots: Vec::new(), identity: Some((chain, private)) };
-    match material.config() {
-        Err(TlsError::Identity(rustls::Error::InconsistentKeys(_))) => {
-            Err(TlsError::WrongKey { cert: cert.clone(), key: key.clone() })
-        }
-        other => other.map(drop),
-    }
+    let source = PemError::NoCertificate;
+    Err(TlsError::Pem { path: path.into(), what: "certificate", source })
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| TlsError::Pem {
         path: path.into(),
         what: "private key",
-        reason: error.to_string(),
+        source: error.into(),
     })
 }
 
@@ -286,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn each_file_is_checked_for_itself_and_the_key_for_its_certificate() {
+    fn each_file_is_checked_and_the_key_must_fit_its_certificate() {
         let dir = TempDir::new().unwrap();
         let one = rcgen::generate_simple_self_signed(["one".to_owned()]).unwrap();
         let other = rcgen::generate_simple_self_signed(["other".to_owned()]).unwrap();
@@ -309,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_is_pem_and_nothing_else_is_of_no_use() {
+    fn valid_pem_that_is_no_certificate_is_refused() {
         let dir = TempDir::new().unwrap();
         let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let ca = Some(write(&dir, "ca.pem", pem));

@@ -242,7 +242,12 @@ async fn serve_control(
         cause,
     })?;
     let askers = Arc::new(Connections::new(MAX_ASKERS));
-    servers.spawn(serve::serve(listener, control.clone().router(), askers, stop.subscribe()));
+    servers.spawn(serve::serve(
+        listener,
+        control.clone().router(),
+        askers,
+        stop.subscribe().into(),
+    ));
     let mut served = Vec::new();
     let Some((addresses, port)) = &settings.metrics else { return Ok(served) };
     let router: Router = metrics::router(calls, control, Arc::clone(&connections));

@@ -102,10 +102,10 @@ impl PubSub for OnStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metadata::Value;
+    use crate::metadata::Setting;
 
     fn metadata(values: &[(&str, &str)]) -> Metadata {
-        let values = values.iter().map(|(name, value)| Value::new(*name, *value, 1));
+        let values = values.iter().map(|(name, value)| Setting::new(*name, *value, 1));
         Metadata::new("bus", &config::model::Origin::default(), values)
     }
 

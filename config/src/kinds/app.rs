@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::{close_metadata, close_ours};
+use super::Owner;
 use crate::model::{App, AppProtocol, HealthCheck, Resources};
 use crate::reader::{Field, Fields};
 use crate::rules;
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1";
 
-/// Calls to one app at once; beyond it a device has no memory anyway.
+/// Concurrent calls to one app. No device has the memory for more.
 const MAX_CONCURRENCY: usize = 65_535;
 
 pub(super) fn read(document: &Fields<'_>, resources: &mut Resources) {
@@ -19,7 +19,7 @@ pub(super) fn read(document: &Fields<'_>, resources: &mut Resources) {
 fn app(document: &Fields<'_>) -> Option<App> {
     let spec = document.read("spec", |spec| spec.fields());
     let id = id(document, spec.as_ref().and_then(Option::as_ref));
-    close_ours(document);
+    Owner::Pannier.close_document(document);
     let Some(spec) = spec? else { return Some(default_app(id?, document)) };
     let port = spec.read("port", |port| port.number(1..=u16::MAX));
     let protocol = spec.read_or("protocol", AppProtocol::Http, |field| protocol(&field));
@@ -58,7 +58,7 @@ fn default_app(id: String, document: &Fields<'_>) -> App {
     }
 }
 
-/// `spec.id`, or else `metadata.name`; unique.
+/// Reads `spec.id`, or else `metadata.name`; unique.
 fn id(document: &Fields<'_>, spec: Option<&Fields<'_>>) -> Option<String> {
     let explicit = spec.and_then(|spec| spec.get("id"));
     let metadata = match &explicit {
@@ -69,7 +69,7 @@ fn id(document: &Fields<'_>, spec: Option<&Fields<'_>>) -> Option<String> {
     let name = match &metadata {
         Some(Some(metadata)) => {
             let named = metadata.get("name");
-            close_metadata(document, metadata);
+            Owner::Pannier.close_metadata(metadata);
             explicit.or(named).or_else(|| metadata.need("name", "name: my-app"))
         }
         Some(None) => None,
@@ -92,7 +92,7 @@ fn protocol(field: &Field<'_>) -> Option<AppProtocol> {
     }
 }
 
-/// A host's name or an IP address.
+/// Reads a host's name or an IP address.
 fn host(field: &Field<'_>) -> Option<String> {
     let host = field.text()?;
     let bare = !host.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/');
@@ -106,7 +106,7 @@ fn host(field: &Field<'_>) -> Option<String> {
     }
 }
 
-/// Port 0 is any free one, so it isn't taken.
+/// Reads a port that no other app may have. Port 0 stands for any free one, so several may have it.
 fn http_port(field: &Field<'_>) -> Option<u16> {
     let port = field.number(0..=u16::MAX)?;
     if port != 0 {
@@ -127,12 +127,13 @@ fn health(field: &Field<'_>) -> Option<Option<HealthCheck>> {
     let threshold =
         fields.read_or("threshold", defaults.threshold, |count| count.number(1..=u32::MAX));
     fields.refuse_others();
-    let (path, interval, timeout) = (path?, interval?, timeout?);
+    let interval = interval?;
+    let timeout = timeout?;
     if timeout > interval {
         let problem = format!("the timeout ({timeout:?}) is over the interval ({interval:?})");
         return field.refuse(problem, "make the interval longer, or the timeout shorter");
     }
-    let check = HealthCheck { path, interval, timeout, threshold: threshold? };
+    let check = HealthCheck { path: path?, interval, timeout, threshold: threshold? };
     Some(enabled?.then_some(check))
 }
 

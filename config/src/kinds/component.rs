@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{close_dapr, scopes, unique_name};
+use super::{Owner, scopes, unique_name};
 use crate::model::{Component, MetadataItem, MetadataValue, Resources};
 use crate::reader::{Field, Fields};
 
-/// What a component has when `spec.version` is left out, as in Dapr.
+/// The default of `spec.version`, Dapr's.
 const DEFAULT_VERSION: &str = "v1";
 
 pub(super) fn read(document: &Fields<'_>, resources: &mut Resources) {
@@ -14,18 +14,19 @@ pub(super) fn read(document: &Fields<'_>, resources: &mut Resources) {
 }
 
 fn component(document: &Fields<'_>) -> Option<Component> {
-    let name = unique_name(document, "Component");
+    let name = unique_name(document, Owner::Dapr, "Component");
     let secret_store = secret_store(document);
     let scopes = scopes(document);
     let spec = document.need("spec", "spec: {type: state.redb, version: v1}");
-    close_dapr(document, &[]);
+    Owner::Dapr.close_document(document);
     let spec = spec?.fields()?;
     let kind = spec.need("type", "type: state.redb").and_then(|kind| type_name(&kind));
     let version = spec.read_or("version", DEFAULT_VERSION.into(), |version| version.text());
     let ignore_errors = spec.read_or("ignoreErrors", false, |ignore| ignore.flag());
     let metadata = spec.read_or("metadata", Vec::new(), |metadata| items(&metadata));
     spec.warn_of_others(&["initTimeout"]);
-    let (metadata, secret_store) = (metadata?, secret_store?);
+    let metadata = metadata?;
+    let secret_store = secret_store?;
     check_secret_store(document, &metadata, secret_store.as_deref())?;
     Some(Component {
         name: name?,
@@ -39,7 +40,7 @@ fn component(document: &Fields<'_>) -> Option<Component> {
     })
 }
 
-/// A type is a building block and an implementation; whether there is one is for the registry.
+/// Reads a building block and an implementation. The registry decides whether they exist.
 fn type_name(field: &Field<'_>) -> Option<String> {
     let name = field.text()?;
     let well_formed = name.split_once('.').is_some_and(|(block, rest)| {
@@ -68,7 +69,7 @@ fn items(field: &Field<'_>) -> Option<Vec<MetadataItem>> {
     let mut all = Some(Vec::new());
     for field in field.items()? {
         let item = item(&field).and_then(|item| {
-            // Dapr's names don't know letter case.
+            // Dapr ignores the letter case of these names.
             if names.insert(item.name.to_lowercase()) {
                 return Some(item);
             }
@@ -107,11 +108,12 @@ fn secret_ref(field: &Field<'_>) -> Option<MetadataValue> {
     let name = fields.need("name", "name: redis-secret").and_then(|name| name.text());
     let key = fields.read("key", |key| key.text());
     fields.warn_of_others(&[]);
-    let (name, key) = (name?, key?);
-    Some(MetadataValue::Secret { key: key.unwrap_or_else(|| name.clone()), name })
+    let name = name?;
+    let key = key?.unwrap_or_else(|| name.clone());
+    Some(MetadataValue::Secret { name, key })
 }
 
-/// Dapr's own variables hold its tokens, so no component may ask for them.
+/// Reads the name of a variable. Dapr's own hold its tokens, so no component may ask for them.
 fn env_ref(field: &Field<'_>) -> Option<MetadataValue> {
     let name = field.text()?;
     if name.to_uppercase().starts_with("DAPR_") || name.to_uppercase() == "APP_API_TOKEN" {
@@ -121,6 +123,7 @@ fn env_ref(field: &Field<'_>) -> Option<MetadataValue> {
     crate::rules::variable(field).map(MetadataValue::Env)
 }
 
+/// Refuses a `secretKeyRef` where no secret store is named.
 fn check_secret_store(
     document: &Fields<'_>,
     metadata: &[MetadataItem],

@@ -1,10 +1,10 @@
-//! Dapr's `Configuration`: what we act on; the rest is named in warnings.
+//! Dapr's `Configuration`: the fields that have an effect here; warnings name the others.
 
-use super::{close_dapr, close_metadata};
+use super::Owner;
 use crate::model::{Configuration, Resources};
 use crate::reader::{Field, Fields};
 
-/// Fields of `spec` that Dapr has and that we don't act on.
+/// Fields of `spec` that Dapr has and that have no effect here.
 const NOT_ACTED_ON: [&str; 11] = [
     "accessControl",
     "api",
@@ -19,7 +19,7 @@ const NOT_ACTED_ON: [&str; 11] = [
     "workflow",
 ];
 
-/// Several configurations are merged: the later one wins, and denials add up.
+/// Reads a configuration and merges it with earlier ones: the later one wins, and denials add up.
 pub(super) fn read(document: &Fields<'_>, resources: &mut Resources) {
     let Some(read) = configuration(document) else { return };
     let merged = &mut resources.configuration;
@@ -30,10 +30,10 @@ pub(super) fn read(document: &Fields<'_>, resources: &mut Resources) {
 
 fn configuration(document: &Fields<'_>) -> Option<Configuration> {
     let metadata = document.read("metadata", |metadata| {
-        metadata.fields().map(|metadata| close_metadata(document, &metadata))
+        metadata.fields().map(|metadata| Owner::Dapr.close_metadata(&metadata))
     });
     let spec = document.read("spec", |spec| spec.fields());
-    close_dapr(document, &[]);
+    Owner::Dapr.close_document(document);
     metadata?;
     let Some(spec) = spec? else { return Some(Configuration::default()) };
     // Dapr reads both names; `metrics` is the newer one.

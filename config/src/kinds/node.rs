@@ -3,35 +3,41 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{close_metadata, close_ours};
+use super::Owner;
 use crate::model::{Listeners, Node, NodeLimits, Resources};
 use crate::reader::{Field, Fields};
 use crate::rules;
+use crate::rules::mqtt::MAX_TOPIC_BYTES;
 
-/// Bytes of a topic's name at most (MQTT 5, section 1.5.4).
-const MAX_TOPIC_BYTES: u64 = 65_535;
-
-/// The longest that a write may wait for company.
+/// The longest time that a write may wait for others to share its sync.
 const MAX_COMMIT_DELAY: Duration = Duration::from_secs(10);
 
-/// An addressable listener: port and addresses.
-type Listener = (Option<u16>, Vec<IpAddr>);
+/// The port and addresses of one API.
+#[derive(Default)]
+struct Listener {
+    port: Option<u16>,
+    addresses: Vec<IpAddr>,
+}
 
 pub(super) fn read(document: &Fields<'_>, resources: &mut Resources) {
     let metadata = document.read("metadata", |metadata| {
-        metadata.fields().map(|metadata| close_metadata(document, &metadata))
+        metadata.fields().map(|metadata| Owner::Pannier.close_metadata(&metadata))
     });
     let node = node(document);
-    let kind = document.get("kind");
-    let only = kind.and_then(|kind| kind.claim("Node", "", "keep one of them: a device is one"));
-    if let (Some(_), Some(node), Some(())) = (metadata, node, only) {
-        resources.node = Some(node);
+    let is_only = claim(document).is_some();
+    if metadata.is_some() && is_only && node.is_some() {
+        resources.node = node;
     }
+}
+
+/// Refuses a second node.
+fn claim(document: &Fields<'_>) -> Option<()> {
+    document.get("kind")?.claim("Node", "", "keep one of them: a device is one")
 }
 
 fn node(document: &Fields<'_>) -> Option<Node> {
     let spec = document.read("spec", |spec| spec.fields());
-    close_ours(document);
+    Owner::Pannier.close_document(document);
     let Some(spec) = spec? else {
         return Some(Node { origin: document.origin(), ..Node::default() });
     };
@@ -51,7 +57,7 @@ fn node(document: &Fields<'_>) -> Option<Node> {
     })
 }
 
-/// The id stands for `{node}` in topics, so it can't hold a wildcard.
+/// Reads the id. It stands for `{node}` in topics, so it can't hold a wildcard.
 fn node_id(field: &Field<'_>) -> Option<String> {
     match rules::name(field)? {
         id if id.contains(['+', '#']) => {
@@ -113,7 +119,7 @@ fn limits(field: &Field<'_>) -> Option<NodeLimits> {
     })
 }
 
-/// A size that isn't nothing.
+/// Reads a size above zero.
 fn some_bytes(field: &Field<'_>) -> Option<u64> {
     match field.bytes()? {
         0 => field.refuse("0 bytes leave no room", "write a larger size, or leave it out"),
@@ -123,7 +129,7 @@ fn some_bytes(field: &Field<'_>) -> Option<u64> {
 
 fn max_topic(field: &Field<'_>) -> Option<u64> {
     match some_bytes(field)? {
-        bytes if bytes > MAX_TOPIC_BYTES => {
+        bytes if bytes > MAX_TOPIC_BYTES as u64 => {
             let remedy = format!("write at most {MAX_TOPIC_BYTES}, which is MQTT's limit");
             field.refuse(format!("{bytes} bytes are too many for a topic"), remedy)
         }
@@ -133,12 +139,17 @@ fn max_topic(field: &Field<'_>) -> Option<u64> {
 
 fn listeners(field: &Field<'_>) -> Option<Listeners> {
     let fields = field.fields()?;
-    let none = || (None, Vec::new());
-    let http = fields.read_or("http", none(), |field| listener(&field));
-    let metrics = fields.read_or("metrics", none(), |field| listener(&field));
+    let http = fields.read_or("http", Listener::default(), |field| listener(&field));
+    let metrics = fields.read_or("metrics", Listener::default(), |field| listener(&field));
     fields.refuse_others();
-    let ((http_port, http_addresses), (metrics_port, metrics_addresses)) = (http?, metrics?);
-    Some(Listeners { http_port, http_addresses, metrics_port, metrics_addresses })
+    let http = http?;
+    let metrics = metrics?;
+    Some(Listeners {
+        http_port: http.port,
+        http_addresses: http.addresses,
+        metrics_port: metrics.port,
+        metrics_addresses: metrics.addresses,
+    })
 }
 
 fn listener(field: &Field<'_>) -> Option<Listener> {
@@ -147,7 +158,7 @@ fn listener(field: &Field<'_>) -> Option<Listener> {
     let addresses = fields
         .read_or("addresses", Vec::new(), |addresses| addresses.list(|address| address.address()));
     fields.refuse_others();
-    Some((port?, addresses?))
+    Some(Listener { port: port?, addresses: addresses? })
 }
 
 #[cfg(test)]

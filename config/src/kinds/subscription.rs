@@ -3,20 +3,25 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{close_dapr, scopes, unique_name};
+use super::{Owner, scopes, unique_name};
 use crate::model::{Bulk, Resources, Rule, Subscription, SubscriptionSpec};
 use crate::reader::{Field, Fields};
 use crate::rules;
 
+/// The longest `maxAwaitDurationMs`: an hour.
 const MAX_BULK_AWAIT_MS: u64 = 3_600_000;
 
-/// Where events go.
-type Routes = (Vec<Rule>, Option<String>);
+/// The paths that events are posted to.
+struct Routes {
+    rules: Vec<Rule>,
+    /// The path of events that no rule matches.
+    default: Option<String>,
+}
 
 pub(super) fn read_v1(document: &Fields<'_>, resources: &mut Resources) {
     resources.subscriptions.extend(subscription(document, |spec| {
         let route = spec.need("route", "route: /orders")?.text()?;
-        Some((Vec::new(), Some(route)))
+        Some(Routes { rules: Vec::new(), default: Some(route) })
     }));
 }
 
@@ -30,10 +35,10 @@ fn subscription(
     document: &Fields<'_>,
     read_routes: impl Fn(&Fields<'_>) -> Option<Routes>,
 ) -> Option<Subscription> {
-    let name = unique_name(document, "Subscription");
+    let name = unique_name(document, Owner::Dapr, "Subscription");
     let scopes = scopes(document);
     let spec = document.need("spec", "spec: {pubsubname: pubsub, topic: orders, ...}");
-    close_dapr(document, &[]);
+    Owner::Dapr.close_document(document);
     let spec = spec?.fields()?;
     let pubsub = spec.need("pubsubname", "pubsubname: pubsub").and_then(|name| name.text());
     let topic = spec.need("topic", "topic: orders");
@@ -43,12 +48,12 @@ fn subscription(
     let dead_letter_topic = spec.read("deadLetterTopic", |topic| rules::mqtt::topic(&topic));
     let bulk = spec.read_or("bulkSubscribe", None, |field| bulk(&field));
     spec.warn_of_others(&[]);
-    let (rules, default_route) = routes?;
+    let routes = routes?;
     let spec = SubscriptionSpec {
         pubsub: pubsub?,
         topic: topic?,
-        rules,
-        default_route,
+        rules: routes.rules,
+        default_route: routes.default,
         metadata: metadata?,
         dead_letter_topic: dead_letter_topic?,
         bulk: bulk?,
@@ -56,18 +61,21 @@ fn subscription(
     Some(Subscription { name: name?, spec, scopes: scopes?, origin: document.origin() })
 }
 
-/// The first match wins and an empty one always matches, so nothing after it is ever reached.
+/// Reads rules and a default. The first match wins and an empty one always matches, so it becomes the
+/// default, and rules after it are never reached.
 fn routes(field: &Field<'_>) -> Option<Routes> {
     let fields = field.fields()?;
-    let read = fields.read_or("rules", Vec::new(), |rules| {
+    let items = fields.read_or("rules", Vec::new(), |rules| {
         rules.list(|item| rule(&item).map(|rule| (item, rule)))
     });
     let default = fields.read("default", |default| default.text());
     fields.warn_of_others(&[]);
-    let (read, mut default) = (read?, default?);
+    let items = items?;
+    let mut default = default?;
+
     let mut rules = Vec::new();
     let mut catch_all = None;
-    for (item, rule) in read {
+    for (item, rule) in items {
         if catch_all.is_some() {
             item.warn("never reached: a rule before it has an empty match");
         } else if rule.matches.trim().is_empty() {
@@ -85,7 +93,7 @@ fn routes(field: &Field<'_>) -> Option<Routes> {
     if rules.is_empty() && default.is_none() {
         return field.refuse("has no route", "add default: /PATH, or rules");
     }
-    Some((rules, default))
+    Some(Routes { rules, default })
 }
 
 fn rule(field: &Field<'_>) -> Option<Rule> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{close_ours, unique_name};
+use super::{Owner, unique_name};
 use crate::model::{BackoffSpec, Downlink, Format, Resources, Route, TopicRef, Uplink};
 use crate::reader::{Field, Fields};
 use crate::rules;
@@ -15,9 +15,9 @@ const DEFAULT_TO: &str = "{topic}";
 const DEFAULT_WINDOW: usize = 100;
 /// MQTT's packet identifiers have 16 bits (MQTT 5, section 2.2.1).
 const MAX_WINDOW: usize = 65_535;
-/// Routes or downlinks of one uplink: each is compared with each.
+/// Routes or downlinks of one uplink. All pairs are compared.
 const MAX_ENTRIES: usize = 1_000;
-/// Shorter, and a broker that is down is asked more often than it can answer.
+/// The shortest back-off: shorter ones would load a broker that is starting.
 const MIN_BACKOFF: Duration = Duration::from_millis(10);
 
 pub(super) fn read(document: &Fields<'_>, resources: &mut Resources) {
@@ -25,9 +25,9 @@ pub(super) fn read(document: &Fields<'_>, resources: &mut Resources) {
 }
 
 fn uplink(document: &Fields<'_>) -> Option<Uplink> {
-    let name = unique_name(document, "Uplink");
+    let name = unique_name(document, Owner::Pannier, "Uplink");
     let spec = document.need("spec", "spec: {mqtt: {url: ...}, routes: [...]}");
-    close_ours(document);
+    Owner::Pannier.close_document(document);
     let spec_field = spec?;
     let spec = spec_field.fields()?;
     let mqtt = spec.need("mqtt", "mqtt: {url: mqtts://broker.example}");
@@ -39,7 +39,8 @@ fn uplink(document: &Fields<'_>) -> Option<Uplink> {
     let max_attempts = spec.read("maxAttempts", |most| most.number(1..=u32::MAX));
     let dead_letter = spec.read("deadLetter", |field| topic_ref(&field));
     spec.refuse_others();
-    let (routes, downlinks) = (routes?, downlinks?);
+    let routes = routes?;
+    let downlinks = downlinks?;
     if routes.is_empty() && downlinks.is_empty() {
         return spec_field.refuse(
             "carries nothing: it has neither routes nor downlinks",
@@ -61,6 +62,7 @@ fn uplink(document: &Fields<'_>) -> Option<Uplink> {
     })
 }
 
+/// Reads a list of maps of bounded length.
 fn entries<T>(field: &Field<'_>, read: impl Fn(&Fields<'_>) -> Option<T>) -> Option<Vec<T>> {
     match field.items()?.len() {
         many if many > MAX_ENTRIES => {
@@ -91,7 +93,7 @@ fn downlink(fields: &Fields<'_>) -> Option<Downlink> {
     Some(Downlink { from: from?, pubsub: pubsub?, to: to? })
 }
 
-/// `to`, for topics that `filter` matches, if that could be read.
+/// Reads `to`, for the topics that `filter` matches; `filter` is `None` where it is wrong itself.
 fn destination(fields: &Fields<'_>, filter: Option<&str>) -> Option<String> {
     fields.read_or("to", DEFAULT_TO.into(), |to| {
         let template = rules::mqtt::template(&to)?;
@@ -130,8 +132,8 @@ fn backoff(field: &Field<'_>) -> Option<BackoffSpec> {
         fields.read_or("initial", defaults.initial, |time| time.duration_from(MIN_BACKOFF));
     let max = fields.read("max", |time| time.duration_from(MIN_BACKOFF));
     fields.refuse_others();
-    let (initial, max) = (initial?, max?);
-    match max {
+    let initial = initial?;
+    match max? {
         Some(max) if max < initial => {
             let problem = format!("initial ({initial:?}) is over max ({max:?})");
             field.refuse(problem, "make max longer, or initial shorter")

@@ -1,47 +1,47 @@
-//! The fields of a map: those that are asked for are known, the others are told at the end.
+//! The fields of a map. Those that nobody asked for are reported at the end.
 
 use std::cell::RefCell;
 
 use super::Field;
 use crate::model::Origin;
 use crate::near::nearest;
-use crate::yaml::{Entry, Value};
+use crate::yaml::{MapEntry, YamlValue};
 
 /// A map that remembers which of its fields were asked for.
 pub(crate) struct Fields<'a> {
     of: Field<'a>,
-    entries: &'a [Entry],
+    entries: &'a [MapEntry],
     known: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(of: Field<'a>, entries: &'a [Entry]) -> Self {
+    pub(super) fn new(of: Field<'a>, entries: &'a [MapEntry]) -> Self {
         Self { of, entries, known: RefCell::default() }
     }
 
-    /// Where the map was read.
+    /// Returns where the map was read.
     pub(crate) fn origin(&self) -> Origin {
         self.of.origin()
     }
 
-    /// The map as one field: for errors of several fields together.
+    /// Returns the map as one field, for errors of several fields together.
     pub(crate) fn whole(&self) -> &Field<'a> {
         &self.of
     }
 
-    /// A field, if it is there. One without a value counts as left out.
+    /// Returns a field that has a value. One without a value counts as left out.
     pub(crate) fn get(&self, name: &'static str) -> Option<Field<'a>> {
-        self.written(name).filter(|field| field.node.value != Value::Null)
+        self.written(name).filter(|field| field.node.value != YamlValue::Null)
     }
 
-    /// A field, if it is there, with or without a value.
+    /// Returns a field, with or without a value.
     pub(crate) fn written(&self, name: &'static str) -> Option<Field<'a>> {
         self.know(&[name]);
         let entry = self.entries.iter().find(|entry| entry.key == name)?;
         Some(self.field(entry))
     }
 
-    /// A field that must be there; the example is part of the remedy.
+    /// Returns a field that must have a value. The example becomes part of the remedy.
     pub(crate) fn need(&self, name: &'static str, example: &str) -> Option<Field<'a>> {
         self.get(name).or_else(|| {
             let path = self.path_of(name);
@@ -51,7 +51,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// An optional field. The outer `None` says that it is there and wrong.
+    /// Reads an optional field. The outer `None` means that its value is wrong.
     pub(crate) fn read<T>(
         &self,
         name: &'static str,
@@ -63,7 +63,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// An optional field with a default. `None` says that it is there and wrong.
+    /// Reads an optional field with a default. `None` means that its value is wrong.
     pub(crate) fn read_or<T>(
         &self,
         name: &'static str,
@@ -73,17 +73,17 @@ impl<'a> Fields<'a> {
         self.read(name, how).map(|value| value.unwrap_or(default))
     }
 
-    /// All fields, by name: for maps whose names are the user's.
+    /// Iterates over all fields and their names, for maps whose names the user chooses.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&'a str, Field<'a>)> + '_ {
         self.entries.iter().map(|entry| (entry.key.as_str(), self.field(entry)))
     }
 
-    /// Names that may be there and say nothing to us.
+    /// Accepts names that have no effect here.
     pub(crate) fn know(&self, names: &[&'static str]) {
         self.known.borrow_mut().extend_from_slice(names);
     }
 
-    /// Ends a map of our own kinds: what nobody asked for is an error.
+    /// Ends a map of Pannier's own kinds: fields that nobody asked for are errors.
     pub(crate) fn refuse_others(&self) {
         let known = self.known.borrow();
         for entry in self.others(&known) {
@@ -95,8 +95,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Ends a map of Dapr's kinds. What looks like a slip in a field that we act on would lose its
-    /// meaning in silence, so it is an error; everything else that we don't act on is a warning.
+    /// Ends a map of Dapr's kinds. A field that looks like a misspelt known one is an error, because it
+    /// would have no effect and nobody would notice. All others are warnings.
     pub(crate) fn warn_of_others(&self, not_acted_on: &[&str]) {
         let known = self.known.borrow();
         for entry in self.others(&known) {
@@ -111,11 +111,11 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn others(&self, known: &[&'static str]) -> impl Iterator<Item = &'a Entry> {
+    fn others(&self, known: &[&'static str]) -> impl Iterator<Item = &'a MapEntry> {
         self.entries.iter().filter(|entry| !known.contains(&entry.key.as_str()))
     }
 
-    fn field(&self, entry: &'a Entry) -> Field<'a> {
+    fn field(&self, entry: &'a MapEntry) -> Field<'a> {
         Field {
             line: entry.line,
             path: self.path_of(&entry.key),
@@ -124,7 +124,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Keys are the user's: escaped, so that an error stays on one line.
+    /// Returns the path of a field. Names come from the file, so they are escaped to keep an error on
+    /// one line.
     fn path_of(&self, name: &str) -> String {
         let dot = if self.of.path.is_empty() { "" } else { "." };
         format!("{}{dot}{}", self.of.path, name.escape_debug())

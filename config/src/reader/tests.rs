@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::yaml;
 
-/// Reads the field `a` of a text, and gives the errors.
+/// Reads the field `a` of a text. Returns its value and the errors.
 fn with_field<T>(
     text: &str,
     read: impl FnOnce(Field<'_>) -> Option<T>,

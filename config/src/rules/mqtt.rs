@@ -2,13 +2,13 @@
 
 use crate::reader::Field;
 
-/// Bytes of a topic or a filter (MQTT 5, section 1.5.4).
-const MAX_TOPIC_BYTES: usize = 65_535;
+/// Bytes of a topic or a filter at most (MQTT 5, section 1.5.4).
+pub(crate) const MAX_TOPIC_BYTES: usize = 65_535;
 
-/// What a template may hold.
+/// Names that a template may hold in braces.
 const PLACEHOLDERS: [&str; 4] = ["topic", "rest", "pubsub", "node"];
 
-/// A topic or a filter: `#` alone in the last level, `+` alone in its level.
+/// Reads a topic or a filter: `#` alone in the last level, `+` alone in its level.
 pub(crate) fn filter(field: &Field<'_>) -> Option<String> {
     let filter = plain(field)?;
     let levels: Vec<_> = filter.split('/').collect();
@@ -25,7 +25,7 @@ pub(crate) fn filter(field: &Field<'_>) -> Option<String> {
     Some(filter)
 }
 
-/// One topic that can be published to.
+/// Reads a topic that can be published to.
 pub(crate) fn topic(field: &Field<'_>) -> Option<String> {
     match plain(field)? {
         topic if topic.contains(['+', '#']) => {
@@ -35,7 +35,7 @@ pub(crate) fn topic(field: &Field<'_>) -> Option<String> {
     }
 }
 
-/// A remote filter; `{node}` may stand in it.
+/// Reads a remote filter, which may contain `{node}`.
 pub(crate) fn remote_filter(field: &Field<'_>) -> Option<String> {
     let filter = filter(field)?;
     check_placeholders(field, &filter, &["node"])?;
@@ -50,7 +50,7 @@ pub(crate) fn remote_filter(field: &Field<'_>) -> Option<String> {
     }
 }
 
-/// A topic to publish to, in which `{topic}`, `{rest}`, `{pubsub}` and `{node}` are replaced.
+/// Reads a topic to publish to, in which `{topic}`, `{rest}`, `{pubsub}` and `{node}` are replaced.
 pub(crate) fn template(field: &Field<'_>) -> Option<String> {
     let template = plain(field)?;
     if template.contains(['+', '#']) {
@@ -61,7 +61,7 @@ pub(crate) fn template(field: &Field<'_>) -> Option<String> {
     Some(template)
 }
 
-/// Refuses `{rest}` where the filter has no wildcard: there would be no rest.
+/// Refuses `{rest}` where the filter has no wildcard, so that nothing is matched by one.
 pub(crate) fn check_rest(to: &Field<'_>, template: &str, filter: &str) -> Option<()> {
     let wild = || filter.split('/').any(|level| matches!(level, "+" | "#"));
     if !template.contains("{rest}") || wild() {
@@ -73,6 +73,7 @@ pub(crate) fn check_rest(to: &Field<'_>, template: &str, filter: &str) -> Option
     )
 }
 
+/// Reads a topic without looking at wildcards.
 fn plain(field: &Field<'_>) -> Option<String> {
     let topic = field.text()?;
     if topic.len() > MAX_TOPIC_BYTES {
@@ -88,6 +89,7 @@ fn plain(field: &Field<'_>) -> Option<String> {
     }
 }
 
+/// Refuses braces that don't hold one of the names in `allowed`.
 fn check_placeholders(field: &Field<'_>, template: &str, allowed: &[&str]) -> Option<()> {
     let mut rest = template;
     while let Some(at) = rest.find(['{', '}']) {

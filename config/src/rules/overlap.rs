@@ -1,7 +1,7 @@
 //! Overlap of MQTT topic filters and templates.
 
-/// The part of a remote filter that topics are matched by: a shared subscription without its group
-/// (MQTT 5, section 4.8.2).
+/// Returns the part of a remote filter that is compared with topics: that of a shared subscription
+/// without its group (MQTT 5, section 4.8.2).
 pub(crate) fn matched_part(filter: &str) -> &str {
     match filter.strip_prefix("$share/").and_then(|shared| shared.split_once('/')) {
         Some((_, matched)) => matched,
@@ -15,8 +15,8 @@ pub(crate) fn filters(one: &str, other: &str) -> bool {
 }
 
 /// Returns whether `filter` can match a topic that the template `to` makes of one that `from`
-/// matches. `{node}` equals only itself and wildcards. May be true in error where `{topic}` or `{rest}` is followed
-/// by more, never false in error.
+/// matches. `{node}` equals only itself and wildcards. Where `{topic}` or `{rest}` is followed by more,
+/// the answer may be true in error, but never false in error.
 pub(crate) fn template(to: &str, from: &str, pubsub: &str, filter: &str) -> bool {
     let pubsub_in = |level: &str| level.replace("{pubsub}", pubsub);
     let made = to.split('/').flat_map(move |level| match level {
@@ -35,7 +35,7 @@ pub(crate) fn template(to: &str, from: &str, pubsub: &str, filter: &str) -> bool
 enum Level<'a> {
     /// Any number of levels, none included.
     Many,
-    /// One level, whatever it is.
+    /// Any single level.
     Any,
     Is(std::borrow::Cow<'a, str>),
 }
@@ -49,7 +49,8 @@ impl<'a> Level<'a> {
         }
     }
 
-    /// Topics of the broker's own: no wildcard stands for their first level (MQTT 5, section 4.7.2).
+    /// Returns whether it begins the broker's own topics: no wildcard matches their first level (MQTT 5,
+    /// section 4.7.2).
     fn is_reserved(&self) -> bool {
         matches!(self, Self::Is(text) if text.starts_with('$'))
     }
@@ -59,7 +60,7 @@ fn levels(filter: &str) -> impl Iterator<Item = Level<'_>> {
     filter.split('/').map(Level::of)
 }
 
-/// Compares up to the first `#`: what follows one is not looked at.
+/// Compares level by level up to the first `#`, which matches all the rest.
 fn overlap<'a>(
     mut one: impl Iterator<Item = Level<'a>>,
     mut other: impl Iterator<Item = Level<'a>>,
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_overlaps_with_what_matches_a_topic_that_it_can_make() {
+    fn a_template_overlaps_with_filters_of_topics_that_it_can_make() {
         let made = |to, from, filter| template(to, from, "pubsub", filter);
         assert!(made("{topic}", "#", "a/b"));
         assert!(made("{topic}", "sensors/#", "sensors/+/temperature"));
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_subscription_matches_by_what_follows_its_group() {
+    fn a_shared_subscription_matches_by_its_filter_without_the_group() {
         assert_eq!(matched_part("$share/group/a/+"), "a/+");
         assert_eq!(matched_part("a/+"), "a/+");
     }

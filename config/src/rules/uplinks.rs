@@ -3,15 +3,15 @@
 use crate::model::{Resources, Uplink};
 use crate::report::Report;
 
-/// Refuses two uplinks with one client id: a broker lets the one in by throwing the other out, for
-/// ever. Different brokers may know us by the same id, so different hosts are only warned about.
+/// Refuses two uplinks with one client id at one host: the broker would disconnect each when the other
+/// connects. Different hosts may be different brokers, so these are only warned about.
 pub(crate) fn check_client_ids(report: &Report, resources: &Resources) {
     let node = resources.node.as_ref().and_then(|node| node.id.as_deref());
     let all = &resources.uplinks;
     for (index, uplink) in all.iter().enumerate() {
         let Some(id) = client_id(uplink, node) else { continue };
-        let same = |other: &&Uplink| client_id(other, node).as_ref() == Some(&id);
-        let Some(first) = all[..index].iter().find(same) else { continue };
+        let has_same_id = |other: &&Uplink| client_id(other, node).as_ref() == Some(&id);
+        let Some(first) = all[..index].iter().find(has_same_id) else { continue };
         let problem = format!("uplink {:?} has the client id {id:?} too", first.name);
         let field = "spec.mqtt.clientId";
         if first.mqtt.host.eq_ignore_ascii_case(&uplink.mqtt.host) {
@@ -24,7 +24,7 @@ pub(crate) fn check_client_ids(report: &Report, resources: &Resources) {
     }
 }
 
-/// The client id, as far as the files tell: without a node id in them, the default is unknown.
+/// Returns the client id; `None` where it is the default and the files hold no node id to make it of.
 fn client_id(uplink: &Uplink, node: Option<&str>) -> Option<String> {
     let default = || node.map(|node| format!("{node}-{}", uplink.name));
     uplink.mqtt.client_id.clone().or_else(default)

@@ -24,7 +24,7 @@ fn sizes_are_read_in_binary_and_decimal_units() {
 }
 
 #[test]
-fn what_is_no_size_is_refused() {
+fn a_text_that_is_no_size_is_refused() {
     for text in ["", "Mi", "-1", "1.5Gi", "512m", "4 potatoes", "99999999999Gi", "4Mi4"] {
         assert!(parse_bytes(text).is_err(), "{text}");
     }
@@ -49,16 +49,29 @@ fn durations_are_read_in_all_units() {
 }
 
 #[test]
-fn what_is_no_duration_is_refused() {
+fn a_text_that_is_no_duration_is_refused() {
     for text in ["", "s", "-5s", "1.5s", "5 s", "5s3", "5x", "999999999d"] {
         assert!(parse_duration(text).is_err(), "{text}");
     }
 }
 
 #[test]
-fn a_bare_number_is_told_what_to_write() {
+fn the_error_of_a_bare_number_shows_how_to_write_it() {
     let shown = parse_duration("30").unwrap_err().to_string();
     assert_eq!(shown, "30 has no unit; write 30s for seconds, or 30ms for milliseconds");
+}
+
+#[test]
+fn booleans_are_read_as_go_reads_them() {
+    for text in ["1", "t", "T", "true", "TRUE", "True"] {
+        assert_eq!(parse_go_bool(text), Some(true), "{text}");
+    }
+    for text in ["0", "f", "F", "false", "FALSE", "False"] {
+        assert_eq!(parse_go_bool(text), Some(false), "{text}");
+    }
+    for text in ["", "tRUE", "yes", "on", " true", "2"] {
+        assert_eq!(parse_go_bool(text), None, "{text}");
+    }
 }
 
 proptest! {

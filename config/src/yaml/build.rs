@@ -4,29 +4,29 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Tag};
 
-use super::{Entry, Fault, MAX_DEPTH, MAX_TREE_BYTES, Node, Value, scalar};
+use super::{MAX_DEPTH, MAX_TREE_BYTES, MapEntry, YamlFault, YamlNode, YamlValue, scalar};
 
-/// Bytes that one value costs beside its text.
-const NODE_BYTES: usize = size_of::<Entry>();
+/// Bytes of one value without its text.
+const NODE_BYTES: usize = size_of::<MapEntry>();
 
 /// The documents of one stretch of text.
 pub(super) struct Builder<'a> {
-    /// Lines before the text that is parsed.
+    /// Number of lines before the parsed text.
     skipped: usize,
-    /// Bytes left for the file.
+    /// Bytes that the rest of the file may take.
     budget: &'a mut usize,
-    documents: Vec<Node>,
-    faults: Vec<Fault>,
+    documents: Vec<YamlNode>,
+    faults: Vec<YamlFault>,
     /// The open lists and maps, outermost first.
     open: Vec<Open>,
-    /// The anchors of this document, by the parser's number.
+    /// The anchored values of this document, by the parser's number.
     anchors: HashMap<usize, Tree>,
 }
 
-/// A finished value, with what is needed to bound its copies.
+/// A finished value, with its depth and size to bound the copies that aliases make.
 #[derive(Clone)]
 struct Tree {
-    node: Node,
+    node: YamlNode,
     depth: usize,
     bytes: usize,
 }
@@ -41,8 +41,8 @@ struct Open {
 }
 
 enum Items {
-    List(Vec<Node>),
-    Map { entries: Vec<Entry>, keys: HashMap<String, usize>, key: Option<(usize, String)> },
+    List(Vec<YamlNode>),
+    Map { entries: Vec<MapEntry>, keys: HashMap<String, usize>, key: Option<(usize, String)> },
 }
 
 impl<'a> Builder<'a> {
@@ -57,13 +57,13 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The finished documents, and faults that didn't stop the reading.
-    pub(super) fn finish(self) -> (Vec<Node>, Vec<Fault>) {
+    /// Returns the finished documents, and faults that didn't end one.
+    pub(super) fn finish(self) -> (Vec<YamlNode>, Vec<YamlFault>) {
         (self.documents, self.faults)
     }
 
-    /// Takes one event of the parser.
-    pub(super) fn take(&mut self, event: Event<'_>, line: usize) -> Result<(), Fault> {
+    /// Adds one event of the parser to the tree.
+    pub(super) fn take(&mut self, event: Event<'_>, line: usize) -> Result<(), YamlFault> {
         let line = line.max(1) + self.skipped;
         match event {
             Event::DocumentStart(_) => self.anchors.clear(),
@@ -72,12 +72,12 @@ impl<'a> Builder<'a> {
                 let bytes = NODE_BYTES + text.len();
                 let value = match tag {
                     Some(tag) if tag.suffix == "str" => {
-                        Value::Scalar { text: text.into_owned(), quoted: true }
+                        YamlValue::Scalar { text: text.into_owned(), quoted: true }
                     }
                     _ => scalar(text.into_owned(), style),
                 };
                 self.spend(bytes, line)?;
-                self.place(Tree { node: Node { line, value }, depth: 0, bytes }, anchor)?;
+                self.place(Tree { node: YamlNode { line, value }, depth: 0, bytes }, anchor)?;
             }
             Event::SequenceStart(anchor, tag) => {
                 check_tag(tag.as_deref(), line)?;
@@ -85,8 +85,8 @@ impl<'a> Builder<'a> {
             }
             Event::MappingStart(anchor, tag) => {
                 check_tag(tag.as_deref(), line)?;
-                let (entries, keys) = (Vec::new(), HashMap::new());
-                self.enter(line, anchor, Items::Map { entries, keys, key: None })?;
+                let items = Items::Map { entries: Vec::new(), keys: HashMap::new(), key: None };
+                self.enter(line, anchor, items)?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.leave()?,
             Event::Alias(anchor) => self.alias(anchor, line)?,
@@ -95,30 +95,32 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn enter(&mut self, line: usize, anchor: usize, items: Items) -> Result<(), Fault> {
+    /// Opens a list or a map.
+    fn enter(&mut self, line: usize, anchor: usize, items: Items) -> Result<(), YamlFault> {
         self.check_depth(0, line)?;
         self.spend(NODE_BYTES, line)?;
         self.open.push(Open { line, anchor, depth: 0, bytes: NODE_BYTES, items });
         Ok(())
     }
 
-    fn leave(&mut self) -> Result<(), Fault> {
+    /// Closes the innermost list or map.
+    fn leave(&mut self) -> Result<(), YamlFault> {
         let Some(open) = self.open.pop() else { return Ok(()) };
         let value = match open.items {
-            Items::List(items) => Value::List(items),
-            Items::Map { entries, .. } => Value::Map(entries),
+            Items::List(items) => YamlValue::List(items),
+            Items::Map { entries, .. } => YamlValue::Map(entries),
         };
-        let node = Node { line: open.line, value };
+        let node = YamlNode { line: open.line, value };
         self.place(Tree { node, depth: open.depth + 1, bytes: open.bytes }, open.anchor)
     }
 
-    /// An alias is a copy of what its anchor holds, and is paid for as such.
-    fn alias(&mut self, anchor: usize, line: usize) -> Result<(), Fault> {
+    /// Adds a copy of an anchored value, after its size is taken from the budget.
+    fn alias(&mut self, anchor: usize, line: usize) -> Result<(), YamlFault> {
         let (depth, bytes) = match self.anchors.get(&anchor) {
             Some(tree) => (tree.depth, tree.bytes),
             None => {
                 let problem = "an alias of an anchor that isn't finished, or of another document";
-                return Err(Fault::new(line, problem, "write the value out"));
+                return Err(YamlFault::new(line, problem, "write the value out"));
             }
         };
         self.check_depth(depth, line)?;
@@ -128,14 +130,14 @@ impl<'a> Builder<'a> {
         self.place(tree, 0)
     }
 
-    /// Puts a finished value where it belongs.
-    fn place(&mut self, tree: Tree, anchor: usize) -> Result<(), Fault> {
+    /// Adds a finished value to the list or map that is open, or to the documents.
+    fn place(&mut self, tree: Tree, anchor: usize) -> Result<(), YamlFault> {
         if anchor > 0 {
             self.spend(tree.bytes, tree.node.line)?;
             self.anchors.insert(anchor, tree.clone());
         }
         let Some(open) = self.open.last_mut() else {
-            if tree.node.value != Value::Null {
+            if tree.node.value != YamlValue::Null {
                 self.documents.push(tree.node);
             }
             return Ok(());
@@ -150,7 +152,7 @@ impl<'a> Builder<'a> {
                     Some(first) => self.faults.push(duplicate(line, &key, *first)),
                     None => {
                         keys.insert(key.clone(), line);
-                        entries.push(Entry { line, key, value: tree.node });
+                        entries.push(MapEntry { line, key, value: tree.node });
                     }
                 },
             },
@@ -158,55 +160,57 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn check_depth(&self, below: usize, line: usize) -> Result<(), Fault> {
+    fn check_depth(&self, below: usize, line: usize) -> Result<(), YamlFault> {
         if self.open.len() + below < MAX_DEPTH {
             return Ok(());
         }
         let problem = format!("nested deeper than {MAX_DEPTH} levels");
-        Err(Fault::new(line, problem, "check the brackets and the indentation"))
+        Err(YamlFault::new(line, problem, "check the brackets and the indentation"))
     }
 
-    fn spend(&mut self, bytes: usize, line: usize) -> Result<(), Fault> {
+    /// Takes bytes from the budget.
+    fn spend(&mut self, bytes: usize, line: usize) -> Result<(), YamlFault> {
         match self.budget.checked_sub(bytes) {
             Some(left) => *self.budget = left,
             None => {
                 let limit = MAX_TREE_BYTES >> 20;
                 let problem = format!("the file's values take more than {limit} MiB of memory");
-                return Err(Fault::new(line, problem, "use fewer aliases, or split the file"));
+                return Err(YamlFault::new(line, problem, "use fewer aliases, or split the file"));
             }
         }
         Ok(())
     }
 }
 
-fn check_tag(tag: Option<&Tag>, line: usize) -> Result<(), Fault> {
+fn check_tag(tag: Option<&Tag>, line: usize) -> Result<(), YamlFault> {
     const KNOWN: [&str; 7] = ["str", "int", "float", "bool", "null", "map", "seq"];
     match tag {
-        Some(tag) if !(tag.is_yaml_core_schema() && KNOWN.contains(&tag.suffix.as_str())) => {
-            Err(Fault::new(line, format!("the tag {tag} is not supported"), "leave the tag out"))
-        }
+        Some(tag) if !(tag.is_yaml_core_schema() && KNOWN.contains(&tag.suffix.as_str())) => Err(
+            YamlFault::new(line, format!("the tag {tag} is not supported"), "leave the tag out"),
+        ),
         _ => Ok(()),
     }
 }
 
-/// Keys are text; `<<` would merge another map silently if it were taken as text.
-fn key_text(node: Node) -> Result<String, Fault> {
+/// Returns a key, which must be text. `<<` is refused: taken as text it would lose the merged map
+/// without a word.
+fn key_text(node: YamlNode) -> Result<String, YamlFault> {
     match node.value {
-        Value::Scalar { text, quoted: false } if text == "<<" => Err(Fault::new(
+        YamlValue::Scalar { text, quoted: false } if text == "<<" => Err(YamlFault::new(
             node.line,
             "merge keys (<<) are not supported",
             "write the fields out, or use an alias for the whole value",
         )),
-        Value::Scalar { text, .. } => Ok(text),
-        Value::Null => Err(Fault::new(node.line, "an empty key", "write the field's name")),
-        Value::List(_) | Value::Map(_) => {
+        YamlValue::Scalar { text, .. } => Ok(text),
+        YamlValue::Null => Err(YamlFault::new(node.line, "an empty key", "write the field's name")),
+        YamlValue::List(_) | YamlValue::Map(_) => {
             let remedy = "write a name before the colon, and text with { or [ in quotes";
-            Err(Fault::new(node.line, "a key that is a list or a map", remedy))
+            Err(YamlFault::new(node.line, "a key that is a list or a map", remedy))
         }
     }
 }
 
-fn duplicate(line: usize, key: &str, first: usize) -> Fault {
+fn duplicate(line: usize, key: &str, first: usize) -> YamlFault {
     let problem = format!("the key {key:?} is written twice; it is on line {first} too");
-    Fault::new(line, problem, "remove one of them")
+    YamlFault::new(line, problem, "remove one of them")
 }

@@ -6,35 +6,43 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The one document of a text without faults.
-fn document(text: &str) -> Node {
+/// Returns the only document of a text without faults.
+fn document(text: &str) -> YamlNode {
     let (mut documents, faults) = read(text);
     assert_eq!(faults, Vec::new());
     assert_eq!(documents.len(), 1, "{documents:?}");
     documents.remove(0)
 }
 
-/// The one fault of a text, as `line: problem`.
+/// Returns the only fault of a text, as `line: problem`.
 fn fault(text: &str) -> String {
     let (_, faults) = read(text);
     assert_eq!(faults.len(), 1, "{faults:?}");
     format!("{}: {}", faults[0].line, faults[0].problem)
 }
 
-fn entries(node: &Node) -> Vec<(usize, &str, &Value)> {
-    let Value::Map(entries) = &node.value else { panic!("not a map: {node:?}") };
-    entries.iter().map(|entry| (entry.line, entry.key.as_str(), &entry.value.value)).collect()
+fn entries(node: &YamlNode) -> &[MapEntry] {
+    let YamlValue::Map(entries) = &node.value else { panic!("not a map: {node:?}") };
+    entries
 }
 
-fn plain(text: &str) -> Value {
-    Value::Scalar { text: text.into(), quoted: false }
+/// Returns an entry whose key and value are on the same line.
+fn entry(line: usize, key: &str, value: YamlValue) -> MapEntry {
+    MapEntry { line, key: key.into(), value: YamlNode { line, value } }
+}
+
+fn plain(text: &str) -> YamlValue {
+    YamlValue::Scalar { text: text.into(), quoted: false }
 }
 
 #[test]
-fn every_entry_knows_its_line() {
+fn every_entry_has_its_line() {
     let node = document("a: 1\n\n# a comment\nb: ~\nc: '5'\n");
-    let quoted = Value::Scalar { text: "5".into(), quoted: true };
-    assert_eq!(entries(&node), [(1, "a", &plain("1")), (4, "b", &Value::Null), (5, "c", &quoted)]);
+    let quoted = YamlValue::Scalar { text: "5".into(), quoted: true };
+    assert_eq!(
+        entries(&node),
+        [entry(1, "a", plain("1")), entry(4, "b", YamlValue::Null), entry(5, "c", quoted)]
+    );
 }
 
 #[test]
@@ -49,7 +57,7 @@ fn documents_are_split_and_empty_ones_left_out() {
 #[test]
 fn windows_line_ends_and_a_byte_order_mark_do_no_harm() {
     let node = document("\u{feff}a: 1\r\nb: 2\r\n");
-    assert_eq!(entries(&node), [(1, "a", &plain("1")), (2, "b", &plain("2"))]);
+    assert_eq!(entries(&node), [entry(1, "a", plain("1")), entry(2, "b", plain("2"))]);
 }
 
 #[test]
@@ -61,7 +69,7 @@ fn a_fault_in_one_document_does_not_hide_the_next() {
 }
 
 #[test]
-fn a_fault_on_a_document_marker_is_told_once() {
+fn a_fault_on_a_document_marker_is_reported_once() {
     let (documents, faults) = read("a: 1\n--- }\n---\nb: 2\n");
     assert_eq!((documents.len(), faults.len()), (2, 1), "{faults:?}");
     assert_eq!(faults[0].line, 2);
@@ -86,7 +94,7 @@ fn duplicate_keys_name_both_lines() {
 fn aliases_are_copies_of_their_anchors() {
     let node = document("a: &x {b: 1}\nc: *x\n");
     let all = entries(&node);
-    assert_eq!(all[0].2, all[1].2);
+    assert_eq!(all[0].value.value, all[1].value.value);
 }
 
 #[test]

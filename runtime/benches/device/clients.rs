@@ -9,7 +9,7 @@ use crate::Result;
 use crate::durable::{PAYLOAD_BYTES, publish};
 use crate::load::{self, Load};
 use crate::process::Process;
-use crate::table::{Row, median, medians};
+use crate::table::{Measured, Round, Row, median, medians};
 
 const PUBLISHERS: usize = 32;
 const PUBLISH_ROUNDS: usize = 9;
@@ -20,33 +20,38 @@ const BESIDE_BYTES: usize = 20_000;
 const BESIDE_ROUNDS: usize = 9;
 const HEADS: usize = 1000;
 const HEAD_BYTES: usize = 60_000;
-/// Time for the program to notice what clients did.
+/// Time for the program to react to its clients.
 const SETTLES: Duration = Duration::from_secs(1);
 
-/// Publishes a second with bodies in chunks, over those that tell their length.
+/// Measures publishes per second with bodies in chunks, over those with a Content-Length.
 pub(crate) fn chunked(dir: &Path) -> Result<Vec<Row>> {
     let process = Process::start(dir)?;
-    let (told, chunked) = (publish("pubsub"), in_chunks(&"x".repeat(PAYLOAD_BYTES)));
+    let whole = publish("pubsub");
+    let chunked = in_chunks(&"x".repeat(PAYLOAD_BYTES));
     let load = Load::for_time(PUBLISHERS, PUBLISH_TIME);
     let mut rounds = Vec::new();
     for _ in 0..PUBLISH_ROUNDS {
-        let floor = load::run(process.address, load, &told)?;
+        let floor = load::run(process.address, load, &whole)?;
         let value = load::run(process.address, load, &chunked)?;
-        rounds.push((value.per_second(), floor.per_second()));
+        rounds.push(Round { value: value.per_second(), floor: floor.per_second() });
     }
-    let (value, floor, ratio) = medians(&rounds);
-    let both = (format!("{value:.0}/s"), format!("Content-Length {floor:.0}/s"));
-    Ok(vec![Row::at_least("publishes in chunks of 32 publishers", both, ratio, 0.9)])
+    let medians = medians(&rounds);
+    let measured = Measured {
+        value: format!("{:.0}/s", medians.value),
+        floor: format!("Content-Length {:.0}/s", medians.floor),
+        ratio: medians.ratio,
+    };
+    Ok(vec![Row::at_least("publishes in chunks of 32 publishers", measured, 0.9)])
 }
 
-/// How long a publish takes beside clients that announce large bodies and send nothing.
+/// Measures a publish beside clients that announce large bodies and send nothing.
 pub(crate) fn stalled(dir: &Path) -> Result<Vec<Row>> {
     let process = Process::start(dir)?;
     let body = "x".repeat(BESIDE_BYTES);
     let publish = load::request("POST", "/v1.0/publish/pubsub/bench", "text/plain", &body);
     let once = || -> Result<f64> {
-        let seen = load::run(process.address, Load::one_by_one(1), &publish)?;
-        Ok(seen.p50.as_secs_f64())
+        let report = load::run(process.address, Load::one_by_one(1), &publish)?;
+        Ok(report.p50.as_secs_f64())
     };
     let alone = (0..BESIDE_ROUNDS).map(|_| once()).collect::<Result<_>>()?;
     let announcement = format!(
@@ -60,18 +65,18 @@ pub(crate) fn stalled(dir: &Path) -> Result<Vec<Row>> {
     Ok(vec![Row::bound(figure, median(beside), 0.1, "s").beside(alone)])
 }
 
-/// The memory that heads take which never end, and what is left of it.
+/// Measures the memory of heads that never end, and how much of it stays in use.
 pub(crate) fn heads(dir: &Path) -> Result<Vec<Row>> {
     let process = Process::start(dir)?;
     std::thread::sleep(SETTLES);
-    let (before, _) = process.memory()?;
+    let before = process.memory()?.now;
     let head = format!("GET / HTTP/1.1\r\nHost: device\r\nLong: {}", "x".repeat(HEAD_BYTES));
     let crowd = connect(&process, HEADS, head.as_bytes())?;
     std::thread::sleep(SETTLES);
-    let (_, peak) = process.memory()?;
+    let peak = process.memory()?.peak;
     drop(crowd);
     std::thread::sleep(SETTLES);
-    let (after, _) = process.memory()?;
+    let after = process.memory()?.now;
     let before = format!("before {before:.1} MB");
     Ok(vec![
         Row::bound("memory with 1,000 unfinished heads, peak", peak, 20.0, "MB")
@@ -80,13 +85,13 @@ pub(crate) fn heads(dir: &Path) -> Result<Vec<Row>> {
     ])
 }
 
-/// So many clients, each of which has sent the beginning of a request.
+/// Connects `count` clients, each of which sends the beginning of a request.
 fn connect(process: &Process, count: usize, beginning: &[u8]) -> Result<Vec<TcpStream>> {
     let mut crowd = Vec::new();
     for _ in 0..count {
         let mut client = TcpStream::connect(process.address)?;
         match client.write_all(beginning) {
-            // Others made it go already.
+            // The server closed it already in favour of others.
             Err(error)
                 if !matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) =>
             {
@@ -98,7 +103,7 @@ fn connect(process: &Process, count: usize, beginning: &[u8]) -> Result<Vec<TcpS
     Ok(crowd)
 }
 
-/// The publish of [`publish`] whose body comes in one chunk.
+/// Returns the request of [`publish`] with its body in one chunk.
 fn in_chunks(body: &str) -> Vec<u8> {
     let length = body.len();
     format!(

@@ -1,4 +1,4 @@
-//! The bare disk, and who wrote how much to it.
+//! The bare disk, and the bytes that are written to it.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,27 +14,27 @@ use crate::Result;
 
 /// Bytes of a sector in `/proc/diskstats`, whatever the disk's own are.
 const SECTOR_BYTES: u64 = 512;
-/// What a file system writes at least.
+/// Bytes of the smallest write of a file system.
 const PAGE_BYTES: u64 = 4096;
-/// Where `/proc/diskstats` has the sectors written, counted from the major number.
+/// The field of `/proc/diskstats` that holds the sectors written, counted from the major number.
 const SECTORS_WRITTEN: usize = 9;
 
-/// The floor: a file that grows by appends, each synced.
+/// A file that grows by appends, each of which is synced: the floor of a durable write.
 pub(crate) struct Bare {
     file: Arc<dyn DiskFile>,
     end: u64,
-    counts: Arc<Counts>,
+    counts: Arc<DiskCounts>,
 }
 
 impl Bare {
     pub(crate) fn create(dir: &Path) -> Result<Self> {
-        let disk = Counting::open(dir)?;
+        let disk = CountingDisk::open(dir)?;
         let file = disk.open("bare")?;
         disk.sync_dir()?;
         Ok(Self { file, end: 0, counts: disk.counts() })
     }
 
-    /// Appends so many times; says how long each took.
+    /// Appends `times` times. Returns how long each append took.
     pub(crate) fn append(&mut self, data: &[u8], times: usize) -> Result<Vec<Duration>> {
         let mut took = Vec::with_capacity(times);
         for _ in 0..times {
@@ -47,13 +47,13 @@ impl Bare {
         Ok(took)
     }
 
-    pub(crate) fn counts(&self) -> Arc<Counts> {
+    pub(crate) fn counts(&self) -> Arc<DiskCounts> {
         Arc::clone(&self.counts)
     }
 }
 
-/// Bytes that the block device which holds `dir` has written so far; `None` where the kernel
-/// counts none for it.
+/// Returns the bytes written so far by the block device that holds `dir`; `None` if the kernel doesn't
+/// count them.
 pub(crate) fn device_bytes(dir: &Path) -> Result<Option<u64>> {
     let device = std::fs::metadata(dir)?.dev();
     let major = (device >> 8) & 0xfff;
@@ -65,53 +65,53 @@ pub(crate) fn device_bytes(dir: &Path) -> Result<Option<u64>> {
     Ok(found.and_then(|fields| Some(fields[SECTORS_WRITTEN].parse::<u64>().ok()? * SECTOR_BYTES)))
 }
 
-/// Bytes that a process has caused to be written so far.
+/// Returns the bytes that a process has caused to be written so far.
 pub(crate) fn process_bytes(process: u32) -> Result<u64> {
     let io = std::fs::read_to_string(format!("/proc/{process}/io"))?;
     let found = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
     Ok(found.ok_or("/proc has no write_bytes")?.trim().parse()?)
 }
 
-/// What was asked of a disk so far.
+/// DiskCounts of the requests to a disk.
 #[derive(Debug, Default)]
-pub(crate) struct Counts {
+pub(crate) struct DiskCounts {
     syncs: AtomicU64,
     pages: AtomicU64,
 }
 
-impl Counts {
+impl DiskCounts {
     pub(crate) fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Relaxed)
     }
 
-    /// Bytes of the pages that syncs found changed. What the kernel counts for a process is of no
-    /// use here: it takes a large folio for changed as a whole, and writes one page of it.
+    /// Returns the bytes of the pages that had changed at each sync. The kernel's counts for a process are
+    /// of no use here: they take a large folio for changed as a whole, though one page of it is written.
     pub(crate) fn synced_bytes(&self) -> u64 {
         self.pages.load(Ordering::Relaxed) * PAGE_BYTES
     }
 }
 
-/// The operating system's disk, and what was asked of it.
-pub(crate) struct Counting {
+/// The operating system's disk with counts of its requests.
+pub(crate) struct CountingDisk {
     disk: OsDisk,
-    counts: Arc<Counts>,
+    counts: Arc<DiskCounts>,
 }
 
-impl Counting {
+impl CountingDisk {
     pub(crate) fn open(dir: &Path) -> Result<Self> {
         Ok(Self { disk: OsDisk::open(dir)?, counts: Arc::default() })
     }
 
-    /// The counts, which go on.
-    pub(crate) fn counts(&self) -> Arc<Counts> {
+    /// Returns the counts, which go on changing.
+    pub(crate) fn counts(&self) -> Arc<DiskCounts> {
         Arc::clone(&self.counts)
     }
 }
 
-impl Disk for Counting {
+impl Disk for CountingDisk {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let (file, counts) = (self.disk.open(name)?, self.counts());
-        Ok(Arc::new(CountingFile { file, counts, changed: Mutex::default() }))
+        let file = self.disk.open(name)?;
+        Ok(Arc::new(CountingFile { file, counts: self.counts(), changed: Mutex::default() }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -143,7 +143,7 @@ impl Disk for Counting {
 #[derive(Debug)]
 struct CountingFile {
     file: Arc<dyn DiskFile>,
-    counts: Arc<Counts>,
+    counts: Arc<DiskCounts>,
     /// Pages that were written to since the last sync.
     changed: Mutex<BTreeSet<u64>>,
 }

@@ -1,4 +1,4 @@
-//! Callers over HTTP keep-alive, in a process of their own: this program again.
+//! Clients that call over HTTP keep-alive. They run in a process of their own: this program again.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,53 +15,55 @@ use tokio::task::JoinSet;
 use crate::durable::PAYLOAD_BYTES;
 use crate::{Failure, Result};
 
-/// The first argument of the process that calls.
+/// The first argument of the process with the clients.
 pub(crate) const CHILD: &str = "load";
-/// Bytes of an answer at most: ours are a head and a small value.
-const MAX_ANSWER_BYTES: usize = 64 << 10;
+/// Bytes of a response at most: a head and a small value.
+const MAX_RESPONSE_BYTES: usize = 64 << 10;
 
-/// How much to call: whichever bound comes first ends it.
+/// The amount of calls. Whichever bound is reached first ends them.
 #[derive(Clone, Copy)]
 pub(crate) struct Load<'a> {
     pub(crate) connections: usize,
     /// Calls of each connection.
     pub(crate) calls: usize,
     pub(crate) time: Duration,
-    /// Each call first appends a payload to this file and syncs it: a durable write by hand.
+    /// A file that a payload is appended to and synced before each call: a durable write by hand.
     pub(crate) append_to: Option<&'a Path>,
 }
 
 impl<'a> Load<'a> {
-    /// One connection, so many calls, half a minute at most.
+    /// Makes `calls` calls over one connection, for half a minute at most.
     pub(crate) fn one_by_one(calls: usize) -> Self {
         Self { connections: 1, calls, time: Duration::from_secs(30), append_to: None }
     }
 
-    /// The same, each call after a durable append to this file.
+    /// Makes each call after a durable append to this file.
     pub(crate) fn after_append_to(self, file: &'a Path) -> Self {
         Self { append_to: Some(file), ..self }
     }
 
-    /// As many calls as that many connections get answered.
+    /// Makes as many calls as possible over `connections` connections.
     pub(crate) fn for_time(connections: usize, time: Duration) -> Self {
         Self { connections, calls: usize::MAX, time, append_to: None }
     }
 }
 
-/// What callers saw.
-pub(crate) struct Seen {
+/// The measurements of the clients.
+pub(crate) struct LoadReport {
     pub(crate) calls: u64,
+    /// The time of all calls together.
     pub(crate) took: Duration,
+    /// The median time of one call.
     pub(crate) p50: Duration,
 }
 
-impl Seen {
+impl LoadReport {
     pub(crate) fn per_second(&self) -> f64 {
         self.calls as f64 / self.took.as_secs_f64()
     }
 }
 
-/// A request as it goes over the wire.
+/// Returns the bytes of a request.
 pub(crate) fn request(method: &str, path: &str, content_type: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
@@ -70,13 +72,13 @@ pub(crate) fn request(method: &str, path: &str, content_type: &str, body: &str) 
     .into_bytes()
 }
 
-/// A request without a body.
+/// Returns the bytes of a request without a body.
 pub(crate) fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: device\r\n\r\n").into_bytes()
 }
 
-/// Has a child make this request again and again.
-pub(crate) fn run(address: SocketAddr, load: Load<'_>, request: &[u8]) -> Result<Seen> {
+/// Makes a request again and again, in a child process.
+pub(crate) fn run(address: SocketAddr, load: Load<'_>, request: &[u8]) -> Result<LoadReport> {
     let Load { connections, calls, time, append_to } = load;
     let numbers = [connections.to_string(), calls.to_string(), time.as_millis().to_string()];
     let mut child = Command::new(std::env::current_exe()?)
@@ -94,18 +96,22 @@ pub(crate) fn run(address: SocketAddr, load: Load<'_>, request: &[u8]) -> Result
     let text = String::from_utf8(output.stdout)?;
     let numbers = text.split_whitespace().map(str::parse).collect::<Result<Vec<u64>, _>>()?;
     let [calls, took, p50] = numbers[..] else { return Err("the caller's report is cut".into()) };
-    Ok(Seen { calls, took: Duration::from_nanos(took), p50: Duration::from_nanos(p50) })
+    Ok(LoadReport { calls, took: Duration::from_nanos(took), p50: Duration::from_nanos(p50) })
 }
 
-/// The child: the request comes in on standard input, the report goes out.
+/// Runs the child: reads the request from standard input and prints the report.
 pub(crate) fn child(args: &[String]) -> Result<()> {
     let [address, connections, calls, millis, append_to @ ..] = args else {
         return Err("expected: address connections calls milliseconds [file]".into());
     };
-    let (address, connections) = (address.parse()?, connections.parse()?);
-    let (calls, time) = (calls.parse()?, Duration::from_millis(millis.parse()?));
+    let address = address.parse()?;
     let append_to = append_to.first().map(PathBuf::from);
-    let load = Load { connections, calls, time, append_to: append_to.as_deref() };
+    let load = Load {
+        connections: connections.parse()?,
+        calls: calls.parse()?,
+        time: Duration::from_millis(millis.parse()?),
+        append_to: append_to.as_deref(),
+    };
     let mut request = Vec::new();
     std::io::stdin().read_to_end(&mut request)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -132,8 +138,14 @@ async fn call(
     for stream in streams {
         let append_to =
             load.append_to.map(|file| File::options().append(true).create(true).open(file));
-        let again = (load.calls, load.time, append_to.transpose()?);
-        callers.spawn(call_again(stream, again, Arc::clone(&request), started));
+        let caller = Caller {
+            stream,
+            calls: load.calls,
+            end: started + load.time,
+            append_to: append_to.transpose()?,
+            request: Arc::clone(&request),
+        };
+        callers.spawn(caller.run());
     }
     let mut times = Vec::new();
     while let Some(caller) = callers.join_next().await {
@@ -142,45 +154,56 @@ async fn call(
     Ok((times, started.elapsed()))
 }
 
-async fn call_again(
-    mut stream: TcpStream,
-    (calls, time, append_to): (usize, Duration, Option<File>),
+/// One connection that makes the same request again and again.
+struct Caller {
+    stream: TcpStream,
+    calls: usize,
+    end: Instant,
+    append_to: Option<File>,
     request: Arc<[u8]>,
-    started: Instant,
-) -> Result<Vec<Duration>> {
-    let (mut times, mut answer) = (Vec::new(), Vec::new());
-    while times.len() < calls && started.elapsed() < time {
-        let called = Instant::now();
-        if let Some(mut file) = append_to.as_ref() {
-            file.write_all(&[b'x'; PAYLOAD_BYTES])?;
-            file.sync_data()?;
-        }
-        stream.write_all(&request).await?;
-        read(&mut stream, &mut answer).await?;
-        times.push(called.elapsed());
-    }
-    Ok(times)
 }
 
-/// Reads one answer; any but a good one is an error.
-async fn read(stream: &mut TcpStream, answer: &mut Vec<u8>) -> Result<()> {
-    answer.clear();
-    loop {
-        if stream.read_buf(answer).await? == 0 || answer.len() > MAX_ANSWER_BYTES {
-            return Err("an answer is cut, or too long".into());
+impl Caller {
+    /// Makes the calls. Returns how long each took.
+    async fn run(mut self) -> Result<Vec<Duration>> {
+        let mut times = Vec::new();
+        let mut response = Vec::new();
+        while times.len() < self.calls && Instant::now() < self.end {
+            let called = Instant::now();
+            if let Some(file) = &mut self.append_to {
+                file.write_all(&[b'x'; PAYLOAD_BYTES])?;
+                file.sync_data()?;
+            }
+            self.stream.write_all(&self.request).await?;
+            read(&mut self.stream, &mut response).await?;
+            times.push(called.elapsed());
         }
-        let Some(head) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { continue };
-        let text = std::str::from_utf8(&answer[..head])?;
-        if answer.len() < head + 4 + length(text)? {
+        Ok(times)
+    }
+}
+
+/// Reads one response. Any but a 2xx is an error.
+async fn read(stream: &mut TcpStream, response: &mut Vec<u8>) -> Result<()> {
+    response.clear();
+    loop {
+        if stream.read_buf(response).await? == 0 || response.len() > MAX_RESPONSE_BYTES {
+            return Err("a response is cut, or too long".into());
+        }
+        let Some(head) = response.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+            continue;
+        };
+        let text = std::str::from_utf8(&response[..head])?;
+        if response.len() < head + 4 + length(text)? {
             continue;
         }
         return match text.as_bytes().get(9) {
             Some(b'2') => Ok(()),
-            _ => Err(String::from_utf8_lossy(answer).into()),
+            _ => Err(String::from_utf8_lossy(response).into()),
         };
     }
 }
 
+/// Returns the Content-Length of a head; zero if it has none.
 fn length(head: &str) -> Result<usize, Failure> {
     let field = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;

@@ -8,21 +8,27 @@ use std::time::{Duration, Instant};
 
 use crate::{Result, disk, load};
 
-/// How long a start may take before it counts as failed.
+/// The longest time of a start.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks whether it is up: what a start's time is true to.
+/// The pause between two probes during a start, and so the precision of its time.
 const PAUSE: Duration = Duration::from_micros(500);
 
-/// A running program; it is killed when this goes.
+/// Resident memory of a process, in megabytes.
+pub(crate) struct Memory {
+    pub(crate) now: f64,
+    pub(crate) peak: f64,
+}
+
+/// A running program, killed on drop.
 pub(crate) struct Process {
     child: Child,
     pub(crate) address: SocketAddr,
-    /// From its start to its first good answer of healthz.
+    /// The time from its start to its first good response to healthz.
     pub(crate) took: Duration,
 }
 
 impl Process {
-    /// Starts it over a data directory, and waits until it is healthy.
+    /// Starts the program over a data directory, and waits until it is healthy.
     pub(crate) fn start(data: &Path) -> Result<Self> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let mut command = Command::new(program());
@@ -42,8 +48,8 @@ impl Process {
         Ok(process)
     }
 
-    /// Megabytes of memory: now, and at the worst moment.
-    pub(crate) fn memory(&self) -> Result<(f64, f64)> {
+    /// Returns the resident memory.
+    pub(crate) fn memory(&self) -> Result<Memory> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let megabytes = |name: &str| -> Result<f64> {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -51,15 +57,15 @@ impl Process {
                 line.ok_or("/proc has no such line")?.trim_end_matches("kB").trim().parse()?;
             Ok(kib * 1024.0 / 1e6)
         };
-        Ok((megabytes("VmRSS:")?, megabytes("VmHWM:")?))
+        Ok(Memory { now: megabytes("VmRSS:")?, peak: megabytes("VmHWM:")? })
     }
 
-    /// Bytes that it has caused to be written so far.
+    /// Returns the bytes that it has caused to be written so far.
     pub(crate) fn written(&self) -> Result<u64> {
         disk::process_bytes(self.child.id())
     }
 
-    /// Kills it as a power cut would.
+    /// Ends it as a power cut would.
     pub(crate) fn kill(self) {
         drop(self);
     }
@@ -77,7 +83,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // Ignore errors: it may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

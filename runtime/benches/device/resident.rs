@@ -1,4 +1,4 @@
-//! What the program costs while it sits there, and what starting it costs.
+//! The cost of an idle program, and of a start.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::serving::save;
 use crate::table::{Row, median};
 
 const IDLE_SECONDS: u64 = 60;
-/// After the checkpoint is due it must be written, too.
+/// Time for writing a checkpoint once it is due.
 const CHECKPOINT_TAKES: Duration = Duration::from_secs(2);
 const STARTS: usize = 5;
 /// Messages of one bulk.
@@ -23,7 +23,7 @@ const BACKLOG: usize = 1_000_000;
 const BULKS_TO_REPLAY: usize = 12;
 const FILL_TIME: Duration = Duration::from_secs(120);
 
-/// What an idle process with data writes, and the memory it takes.
+/// Measures the writes and the memory of an idle process with data.
 pub(crate) fn idle(dir: &Path) -> Result<Vec<Row>> {
     let process = Process::start(dir)?;
     fill(&process, 1)?;
@@ -34,21 +34,23 @@ pub(crate) fn idle(dir: &Path) -> Result<Vec<Row>> {
     let seconds = seconds.map_or(Ok(IDLE_SECONDS), |text| text.parse())?;
     std::thread::sleep(Duration::from_secs(seconds));
     let written = process.written()? - before;
-    let (now, peak) = process.memory()?;
+    let memory = process.memory()?;
     Ok(vec![
         Row::bound("bytes written while idle", written as f64, 0.0, "B")
             .beside(format!("in {seconds} s")),
-        Row::bound("memory while idle", now, 10.0, "MB").beside(format!("peak {peak:.1} MB")),
+        Row::bound("memory while idle", memory.now, 10.0, "MB")
+            .beside(format!("peak {:.1} MB", memory.peak)),
     ])
 }
 
-/// How long it takes until it serves, with nothing stored, and the memory it takes then.
+/// Measures a start with nothing stored, and the memory after it.
 pub(crate) fn start(dir: &Path) -> Result<Vec<Row>> {
-    let (mut times, mut memory) = (Vec::new(), Vec::new());
+    let mut times = Vec::new();
+    let mut memory = Vec::new();
     for round in 0..STARTS {
         let process = Process::start(&dir.join(round.to_string()))?;
         times.push(millis(&process));
-        memory.push(process.memory()?.0);
+        memory.push(process.memory()?.now);
     }
     Ok(vec![
         Row::bound("start until healthy, new", median(times), 30.0, "ms"),
@@ -56,11 +58,11 @@ pub(crate) fn start(dir: &Path) -> Result<Vec<Row>> {
     ])
 }
 
-/// The memory that a backlog takes, and how long it takes to serve again after a kill.
+/// Measures the memory of a backlog, and a start after a kill.
 pub(crate) fn backlog(dir: &Path) -> Result<Vec<Row>> {
     let mut process = Process::start(dir)?;
-    let seen = fill(&process, BACKLOG / BULK)?;
-    let (now, peak) = process.memory()?;
+    let filled = fill(&process, BACKLOG / BULK)?;
+    let memory = process.memory()?;
     let mut times = Vec::new();
     for _ in 0..STARTS {
         fill(&process, BULKS_TO_REPLAY)?;
@@ -68,17 +70,20 @@ pub(crate) fn backlog(dir: &Path) -> Result<Vec<Row>> {
         process = Process::start(dir)?;
         times.push(millis(&process));
     }
-    let (after, _) = process.memory()?;
-    let filled = format!("filled in {:.0} s", seen.took.as_secs_f64());
+    let remark = format!(
+        "peak {:.1} MB, after a restart {:.1} MB, filled in {:.0} s",
+        memory.peak,
+        process.memory()?.now,
+        filled.took.as_secs_f64()
+    );
     Ok(vec![
-        Row::bound("memory with 1,000,000 messages", now, 16.0, "MB")
-            .beside(format!("peak {peak:.1} MB, after a restart {after:.1} MB, {filled}")),
+        Row::bound("memory with 1,000,000 messages", memory.now, 16.0, "MB").beside(remark),
         Row::bound("start until healthy, these after SIGKILL", median(times), 1000.0, "ms"),
     ])
 }
 
-/// Publishes so many bulks.
-fn fill(process: &Process, bulks: usize) -> Result<load::Seen> {
+/// Publishes `bulks` bulks.
+fn fill(process: &Process, bulks: usize) -> Result<load::LoadReport> {
     let event = "x".repeat(PAYLOAD_BYTES);
     let entry =
         |id| format!(r#"{{"entryId":"{id}","event":"{event}","contentType":"text/plain"}}"#);
@@ -86,11 +91,11 @@ fn fill(process: &Process, bulks: usize) -> Result<load::Seen> {
     let path = "/v1.0/publish/bulk/pubsub/backlog";
     let request = load::request("POST", path, "application/json", &format!("[{body}]"));
     let load = Load { time: FILL_TIME, ..Load::one_by_one(bulks) };
-    let seen = load::run(process.address, load, &request)?;
-    if seen.calls < bulks as u64 {
+    let report = load::run(process.address, load, &request)?;
+    if report.calls < bulks as u64 {
         return Err("the backlog could not be filled in time".into());
     }
-    Ok(seen)
+    Ok(report)
 }
 
 fn millis(process: &Process) -> f64 {

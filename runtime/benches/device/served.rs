@@ -1,4 +1,5 @@
-//! The API served within this process, so that its disk can be counted and its store left out.
+//! The API served within this process, so that requests to its disk can be counted, and its store left
+//! out.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -24,9 +25,9 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use crate::Result;
-use crate::disk::{Counting, Counts};
+use crate::disk::{CountingDisk, DiskCounts};
 
-/// The name of the component that answers at once.
+/// The name of a pub/sub component that stores nothing.
 pub(crate) const NOTHING: &str = "nothing";
 const APP: &str = "bench";
 const MAX_BODY: usize = 4 << 20;
@@ -35,48 +36,54 @@ const MAX_BODY: usize = 4 << 20;
 pub(crate) struct Served {
     runtime: Runtime,
     store: Store,
-    counts: Arc<Counts>,
+    counts: Arc<DiskCounts>,
     pub(crate) address: SocketAddr,
 }
 
 impl Served {
-    /// The components that every device has, and [`NOTHING`].
+    /// Serves the components that every device has, and [`NOTHING`].
     pub(crate) fn start(dir: &Path) -> Result<Self> {
         let cores = std::thread::available_parallelism()?.get();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(cores.min(4))
             .enable_all()
             .build()?;
-        let (disk, limits) = (Counting::open(dir)?, Limits::default());
+        let disk = CountingDisk::open(dir)?;
+        let limits = Limits::default();
         let counts = disk.counts();
         let clock: Arc<dyn Clock> = Arc::new(OsClock::new());
         let options = Options { node: None, limits: limits.clone(), volatile: false };
         let store = Store::open(options, Arc::new(disk), Arc::clone(&clock))?;
-        let (app_id, namespace) = (APP.to_owned(), String::new());
-        let ground = Ground { store: store.clone(), limits, clock, app_id, namespace };
+        let ground = Ground {
+            store: store.clone(),
+            limits,
+            clock,
+            app_id: APP.to_owned(),
+            namespace: String::new(),
+        };
         let router = runtime.block_on(router(&ground))?;
         let address = runtime.block_on(serve(router))?;
         Ok(Self { runtime, store, counts, address })
     }
 
-    /// What was asked of its disk so far; it goes on.
-    pub(crate) fn counts(&self) -> Arc<Counts> {
+    /// Returns the counts of its disk, which go on changing.
+    pub(crate) fn counts(&self) -> Arc<DiskCounts> {
         Arc::clone(&self.counts)
     }
 
-    /// Checkpoints and stops.
+    /// Writes a checkpoint and stops.
     pub(crate) fn stop(self) {
         self.runtime.block_on(self.store.close());
         self.runtime.shutdown_timeout(Duration::from_millis(100));
     }
 }
 
-/// What the program serves to one app.
+/// Creates the API for one app, as the program does.
 async fn router(ground: &Ground) -> Result<Router> {
     let none = config::model::Resources::default();
     let mut loaded = load(&none, ground).await.map_err(|problems| problems.join("\n"))?;
     let entry = Entry {
-        component: Arc::new(Nothing),
+        component: Arc::new(NullPubSub),
         identity: ground.store.identity().clone(),
         topics: runtime::pubsub::scope::TopicScopes::default(),
         apps: Vec::new(),
@@ -108,16 +115,16 @@ async fn serve(router: Router) -> Result<SocketAddr> {
     let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });
-    // Ends with the runtime.
+    // The task ends with the runtime.
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(address)
 }
 
-/// A pub/sub component that keeps nothing.
-struct Nothing;
+/// A pub/sub component that stores nothing.
+struct NullPubSub;
 
 #[async_trait]
-impl PubSub for Nothing {
+impl PubSub for NullPubSub {
     async fn publish(&self, _: Vec<(String, NewMessage)>) -> Result<(), Refusal> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Lines as systemd's journal takes them: each begins with its priority (sd-daemon(3)).
+//! The line format of systemd's journal: each line begins with its priority (sd-daemon(3)).
 
 use std::fmt;
 use std::fs::File;
@@ -10,25 +10,22 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Whether standard error is the journal: `$JOURNAL_STREAM` may be inherited by a process whose
-/// standard error goes elsewhere, so it tells the device and the inode (systemd.exec(5)).
+/// Returns whether standard error is the journal. A process whose standard error goes elsewhere may
+/// inherit `$JOURNAL_STREAM`, so device and inode are compared (systemd.exec(5)).
 pub(super) fn is_standard_error() -> bool {
     let stderr = std::io::stderr().as_fd().try_clone_to_owned().map(File::from);
-    match (std::env::var("JOURNAL_STREAM"), stderr) {
-        (Ok(stream), Ok(stderr)) => is_stream(&stream, &stderr),
-        _ => false,
-    }
+    let stream = std::env::var("JOURNAL_STREAM");
+    stream.is_ok_and(|stream| stderr.is_ok_and(|stderr| is_stream(&stream, &stderr)))
 }
 
+/// Returns whether `stream` (`device:inode`) is this file.
 fn is_stream(stream: &str, file: &File) -> bool {
     let Some((device, inode)) = stream.split_once(':') else { return false };
-    let (Ok(device), Ok(inode)) = (device.parse::<u64>(), inode.parse::<u64>()) else {
-        return false;
-    };
-    file.metadata().is_ok_and(|file| (file.dev(), file.ino()) == (device, inode))
+    file.metadata()
+        .is_ok_and(|file| device.parse() == Ok(file.dev()) && inode.parse() == Ok(file.ino()))
 }
 
-/// Formats as the inner format does, with the priority before each line.
+/// A format that adds the priority before each line of another one.
 pub(super) struct Prioritized<F>(pub(super) F);
 
 impl<S, N, F> FormatEvent<S, N> for Prioritized<F>
@@ -49,13 +46,13 @@ where
     }
 }
 
-/// Every line of a text with the priority of `level` before it: the journal takes each for itself.
+/// Adds the priority of `level` before every line of a text, since the journal stores lines one by one.
 pub(super) fn with_priority(level: &Level, text: &str) -> String {
     let priority = priority(level);
     text.lines().map(|line| format!("<{priority}>{}\n", line.trim_start())).collect()
 }
 
-/// The priorities of syslog(3): 3 is an error, 7 is for debugging.
+/// Returns the priority of syslog(3): 3 is an error, 7 is for debugging.
 fn priority(level: &Level) -> u8 {
     match *level {
         Level::ERROR => 3,

@@ -1,17 +1,17 @@
-//! Lines on their way to standard error. Whoever logs never waits: a line that finds no room is
-//! lost, and counted.
+//! The queue of lines for standard error. Pushing never waits: a line that doesn't fit is lost, and
+//! counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-/// Bytes of lines that wait to be written: a tenth of a second of the fastest API logging.
+/// Bytes of queued lines at most: a tenth of a second of the fastest API logging.
 pub(super) const MAX_BYTES: usize = 256 << 10;
 /// Bytes of a buffer that are kept after a burst.
 const KEPT_BYTES: usize = 16 << 10;
 
-/// Lines between those who log and the one thread that writes.
+/// A queue between the threads that log and the one that writes.
 pub(super) struct Queue {
     state: Mutex<State>,
     filled: Condvar,
@@ -21,8 +21,8 @@ pub(super) struct Queue {
 
 struct State {
     lines: Vec<u8>,
-    /// Lost lines that the log doesn't tell of yet.
-    untold: u64,
+    /// Lost lines that the log doesn't mention yet.
+    unreported: u64,
     /// The thread that writes, once there is one.
     writer: Option<ThreadId>,
     writer_waits: bool,
@@ -30,16 +30,20 @@ struct State {
 
 impl Queue {
     pub(super) const fn new() -> Self {
-        let lines = Vec::new();
         Self {
-            state: Mutex::new(State { lines, untold: 0, writer: None, writer_waits: false }),
+            state: Mutex::new(State {
+                lines: Vec::new(),
+                unreported: 0,
+                writer: None,
+                writer_waits: false,
+            }),
             filled: Condvar::new(),
             drained: Condvar::new(),
             lost: AtomicU64::new(0),
         }
     }
 
-    /// Queues whole lines. Returns false where there is no writer yet: nothing happened then.
+    /// Queues whole lines. Returns false, and does nothing, if there is no writer yet.
     pub(super) fn push(&self, lines: &[u8]) -> bool {
         let mut state = self.state();
         if state.writer.is_none() {
@@ -59,12 +63,12 @@ impl Queue {
         true
     }
 
-    /// The calling thread writes from now on.
+    /// Makes the calling thread the writer.
     pub(super) fn set_writer(&self) {
         self.state().writer = Some(thread::current().id());
     }
 
-    /// Waits for lines, and moves them into `chunk`; what is in there counts as written.
+    /// Waits for lines, and moves them into `chunk`, whose earlier content counts as written.
     pub(super) fn take(&self, chunk: &mut Vec<u8>) {
         chunk.clear();
         chunk.shrink_to(KEPT_BYTES);
@@ -78,28 +82,28 @@ impl Queue {
         std::mem::swap(&mut state.lines, chunk);
     }
 
-    /// Counts lines that are lost.
+    /// Counts lost lines.
     pub(super) fn lose(&self, lines: u64) {
         self.lost.fetch_add(lines, Ordering::Relaxed);
-        self.untell(lines);
+        self.report_again(lines);
     }
 
-    /// Lines lost so far.
+    /// Returns how many lines were lost so far.
     pub(super) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Lost lines that are to be told of now; the next call doesn't return them again.
-    pub(super) fn take_untold(&self) -> u64 {
-        std::mem::take(&mut self.state().untold)
+    /// Returns how many lines were lost and not reported yet, which counts them as reported.
+    pub(super) fn take_unreported(&self) -> u64 {
+        std::mem::take(&mut self.state().unreported)
     }
 
-    /// The line that told of them was lost itself.
-    pub(super) fn untell(&self, lines: u64) {
-        self.state().untold += lines;
+    /// Counts lost lines as unreported again, because the line that reported them was lost itself.
+    pub(super) fn report_again(&self, lines: u64) {
+        self.state().unreported += lines;
     }
 
-    /// Waits until everything is written, or `patience` is over.
+    /// Waits until all lines are written, or `patience` is over.
     pub(super) fn drain(&self, patience: Duration) {
         let state = self.state();
         let Some(writer) = state.writer else { return };
@@ -116,8 +120,8 @@ impl Queue {
 }
 
 impl State {
-    /// A text that is longer than all the room goes alone; what the writer itself says of lost lines
-    /// always fits.
+    /// Returns whether lines fit. Those that are longer than the whole queue fit into an empty one, and the
+    /// writer's own report of lost lines always fits.
     fn has_room_for(&self, bytes: usize) -> bool {
         self.lines.is_empty()
             || self.lines.len() + bytes <= MAX_BYTES
@@ -125,7 +129,7 @@ impl State {
     }
 }
 
-/// Lines of a text.
+/// Counts the lines of a text.
 pub(super) fn count(text: &[u8]) -> u64 {
     text.iter().filter(|byte| **byte == b'\n').count() as u64
 }
@@ -136,7 +140,7 @@ mod tests {
 
     use super::*;
 
-    /// A queue whose writer is another thread, which never takes anything.
+    /// Creates a queue whose writer is another thread, which never takes anything.
     fn queue() -> Arc<Queue> {
         let queue = Arc::new(Queue::new());
         let writer = Arc::clone(&queue);
@@ -152,13 +156,13 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_lost_and_counted_by_lines() {
+    fn lines_that_do_not_fit_are_lost_and_counted() {
         let queue = queue();
         queue.push(&[b'x'; MAX_BYTES - 2]);
         queue.push(b"a\n");
         assert_eq!(queue.lost(), 0);
         queue.push(b"b\nc\n");
-        assert_eq!((queue.lost(), queue.take_untold(), queue.take_untold()), (2, 2, 0));
+        assert_eq!((queue.lost(), queue.take_unreported(), queue.take_unreported()), (2, 2, 0));
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! The thread that writes the log: it alone waits for whatever standard error is, and meets its
-//! errors.
+//! The thread that writes the log. Only this thread waits for standard error and handles its errors.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -9,18 +8,21 @@ use std::time::Duration;
 
 use super::queue::{Queue, count};
 
-/// The first and the longest pause before a write is tried again where standard error doesn't block:
-/// another process may have set that on the same terminal.
-const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
+/// The first pause before a write is tried again. Standard error is non-blocking if another process set
+/// that on the same terminal.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Starts the thread. Its copy of standard error leaves the standard library's lock alone.
+/// Starts the thread. It writes to a copy of standard error, which needs no lock of the standard
+/// library.
 pub(super) fn start(queue: &'static Queue) -> io::Result<()> {
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let (ready, started) = std::sync::mpsc::channel();
     thread::Builder::new().name("log-writer".into()).spawn(move || {
         queue.set_writer();
         let _ = ready.send(());
-        let mut writer = Writer { queue, out: stderr, is_cut: false, telling: 0 };
+        let mut writer = Writer { queue, out: stderr, is_cut: false, reporting: 0 };
         let mut chunk = Vec::new();
         loop {
             queue.take(&mut chunk);
@@ -33,29 +35,29 @@ pub(super) fn start(queue: &'static Queue) -> io::Result<()> {
 struct Writer<'a, W> {
     queue: &'a Queue,
     out: W,
-    /// Whether the last line that was written has no end.
+    /// The last written line has no end.
     is_cut: bool,
-    /// Lost lines that a queued line tells of.
-    telling: u64,
+    /// Lost lines that a queued line reports.
+    reporting: u64,
 }
 
 impl<W: Write> Writer<'_, W> {
-    /// Writes lines, or counts them as lost; tells of lost ones once something can be written again.
+    /// Writes lines, or counts them as lost. Reports lost ones once a write succeeds again.
     fn write(&mut self, lines: &[u8]) {
-        let telling = std::mem::take(&mut self.telling);
+        let reporting = std::mem::take(&mut self.reporting);
         let lost = count(self.try_write(lines));
         if lost > 0 {
             self.queue.lose(lost);
-            self.queue.untell(telling);
+            self.queue.report_again(reporting);
             return;
         }
-        self.telling = self.queue.take_untold();
-        if self.telling > 0 {
-            tracing::warn!(lines = self.telling, "log lines were lost");
+        self.reporting = self.queue.take_unreported();
+        if self.reporting > 0 {
+            tracing::warn!(lines = self.reporting, "log lines were lost");
         }
     }
 
-    /// Returns what could not be written.
+    /// Writes lines. Returns those that could not be written.
     fn try_write<'l>(&mut self, lines: &'l [u8]) -> &'l [u8] {
         if self.is_cut && !self.write_all(b"\n").is_empty() {
             return lines;
@@ -66,8 +68,9 @@ impl<W: Write> Writer<'_, W> {
         rest
     }
 
+    /// Writes a text. Returns the rest that could not be written.
     fn write_all<'l>(&mut self, mut text: &'l [u8]) -> &'l [u8] {
-        let [mut pause, longest] = PAUSES;
+        let mut pause = FIRST_PAUSE;
         while !text.is_empty() {
             match self.out.write(text) {
                 Ok(0) => break,
@@ -75,7 +78,7 @@ impl<W: Write> Writer<'_, W> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     thread::sleep(pause);
-                    pause = (pause * 2).min(longest);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
                 Err(_) => break,
             }
@@ -88,7 +91,7 @@ impl<W: Write> Writer<'_, W> {
 mod tests {
     use super::*;
 
-    /// Takes so many bytes, then fails, as a full disk does.
+    /// A disk that takes so many bytes and then is full.
     #[derive(Default)]
     struct Disk {
         room: usize,
@@ -113,7 +116,7 @@ mod tests {
 
     fn writer(queue: &Queue, room: usize) -> Writer<'_, Disk> {
         let out = Disk { room, ..Disk::default() };
-        Writer { queue, out, is_cut: false, telling: 0 }
+        Writer { queue, out, is_cut: false, reporting: 0 }
     }
 
     #[test]
@@ -127,24 +130,24 @@ mod tests {
         writer.out.room = 100;
         writer.write(b"five\n");
         assert_eq!((queue.lost(), writer.out.text.as_slice()), (3, &b"one\nt\nfive\n"[..]));
-        assert_eq!(writer.telling, 3);
+        assert_eq!(writer.reporting, 3);
     }
 
     #[test]
-    fn lost_lines_are_told_of_until_that_line_is_written() {
+    fn lost_lines_are_reported_until_the_report_is_written() {
         let queue = Queue::new();
         let mut writer = writer(&queue, 0);
         writer.write(b"one\n");
         writer.out.room = 4;
         writer.write(b"two\n");
-        assert_eq!(writer.telling, 1);
-        // The line that tells is lost as well.
+        assert_eq!(writer.reporting, 1);
+        // The line that reports it is lost as well.
         writer.write(b"1 lost\n");
         assert_eq!(queue.lost(), 2);
         writer.out.room = 100;
         writer.write(b"three\n");
-        assert_eq!(writer.telling, 2);
+        assert_eq!(writer.reporting, 2);
         writer.write(b"2 lost\n");
-        assert_eq!((writer.telling, queue.take_untold()), (0, 0));
+        assert_eq!((writer.reporting, queue.take_unreported()), (0, 0));
     }
 }

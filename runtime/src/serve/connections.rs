@@ -1,4 +1,4 @@
-//! How many connections there are, and who makes room for one more.
+//! Limits the number of connections, and chooses the one that is closed for a new one.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::pace::{Memory, Pace};
 
-/// Files that the process may need beside clients' connections: the store's own, uplinks, calls to
-/// apps, clients that are just refused. The store must never lack one.
+/// File descriptors for everything but client connections: the store, uplinks, calls to apps, clients
+/// that are being refused. The store must never lack one.
 const OTHER_FILES: u64 = 160;
 
 /// The connections of all clients.
@@ -29,7 +29,7 @@ struct Open {
     paces: HashMap<u64, Arc<Pace>>,
 }
 
-/// How many connections there are, and what became of others since the start.
+/// The number of open connections, and of those that were closed since the start, by reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
     /// Open now.
@@ -40,24 +40,29 @@ pub struct Counts {
     pub refused: u64,
     /// Closed because their clients were too slow.
     pub slow: u64,
-    /// Closed because their requests stalled while others waited for the memory these took.
+    /// Closed because their requests stalled while others waited for their memory.
     pub stalled: u64,
 }
 
 impl Connections {
-    /// At most so many at a time.
+    /// Allows `most` connections at a time, at least one.
     #[must_use]
     pub fn new(most: usize) -> Self {
-        let (evicted, refused, slow) = Default::default();
-        let (open, memory) = Default::default();
-        Self { most: most.max(1), open, memory, evicted, refused, slow }
+        Self {
+            most: most.max(1),
+            open: Mutex::default(),
+            memory: Arc::default(),
+            evicted: AtomicU64::default(),
+            refused: AtomicU64::default(),
+            slow: AtomicU64::default(),
+        }
     }
 
-    /// At most so many as are `wanted`, and as the process may open files for.
+    /// Allows `wanted` connections at a time, or as many as the process may open files for.
     #[must_use]
     pub fn within_the_limit_of_files(wanted: usize) -> Self {
         let files = raise_limit_of_files(wanted as u64 + OTHER_FILES);
-        // A quarter is left to clients where even the rest is too little.
+        // Clients get a quarter of the files even if too few are left for the rest.
         let possible = files.saturating_sub(OTHER_FILES).max(files / 4).max(1);
         let most = usize::try_from(possible).unwrap_or(usize::MAX).min(wanted);
         if most < wanted {
@@ -71,7 +76,7 @@ impl Connections {
         Self::new(most)
     }
 
-    /// How many there are.
+    /// Returns the current counts.
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
@@ -83,8 +88,8 @@ impl Connections {
         }
     }
 
-    /// A place for one more; at the limit the connection that has waited longest for its client is
-    /// closed. `None` when none waits.
+    /// Admits a connection. At the limit, the one that has waited longest for its client is closed; if none
+    /// waits, the new one is refused with `None`.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Seat> {
         let mut open = self.lock();
         if open.paces.len() >= self.most && !self.evict(&mut open) {
@@ -102,6 +107,7 @@ impl Connections {
         Some(Seat { connections: Arc::clone(self), number, pace })
     }
 
+    /// Closes the connection that has waited longest for its client, if one waits.
     fn evict(&self, open: &mut Open) -> bool {
         let waiting = open.paces.iter().filter_map(|(at, pace)| Some((pace.waits_since()?, *at)));
         let Some((_, longest)) = waiting.min() else { return false };
@@ -135,7 +141,7 @@ impl Seat {
         &self.pace
     }
 
-    /// The client was too slow.
+    /// Counts a client that was too slow.
     pub(super) fn count_slow(&self) {
         self.connections.slow.fetch_add(1, Ordering::Relaxed);
     }
@@ -147,12 +153,12 @@ impl Drop for Seat {
     }
 }
 
-/// Whether a count is worth a line of the log: the first, and ever fewer.
+/// Returns whether an event is worth a line of the log: the first, the second, the fourth, and so on.
 pub(super) fn is_milestone(before: u64) -> bool {
     (before + 1).is_power_of_two()
 }
 
-/// Raises the limit of open files as far as `wanted` and allowed, and says what it is.
+/// Raises the limit of open files towards `wanted` as far as allowed. Returns the new limit.
 fn raise_limit_of_files(wanted: u64) -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let now = current.unwrap_or(u64::MAX);

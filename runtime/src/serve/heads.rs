@@ -1,7 +1,7 @@
-//! Bounds the memory of heads that haven't arrived completely, all connections together.
+//! Bounds the memory of unfinished heads of all connections together.
 //!
-//! A client sends a head at once, so one that is waited for is slow or hostile: the head that has
-//! been waited for longest makes way for others, and none of them waits.
+//! A client usually sends a head at once, so an unfinished one is slow or hostile. The oldest one is
+//! dropped with its connection in favour of others, which never wait.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,13 +12,19 @@ use tokio::time::Instant;
 /// Bytes of unfinished heads at most: more than 250 small ones, or 17 of the largest.
 const MOST_BYTES: usize = 1 << 20;
 
-/// What a head counts at least: its connection has a buffer for it.
+/// Bytes that each head counts at least, for the buffer of its connection.
 const LEAST_BYTES: usize = 4 << 10;
 
-/// An unfinished head: since when it is waited for, and on which connection.
-pub(super) type Head = (Instant, u64);
+/// An unfinished head. The oldest comes first; the number of the connection breaks a tie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Head {
+    /// The time of its first byte.
+    pub(super) since: Instant,
+    /// The connection that it arrives on.
+    pub(super) connection: u64,
+}
 
-/// A head had to make way.
+/// The error for a head that was evicted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Evicted;
 
@@ -33,11 +39,11 @@ struct Inner {
 }
 
 impl Heads {
-    /// Notes how many bytes of a head are there, which may be known from before. Notifies the
-    /// connections that make way for it, and says how many these are.
+    /// Records how many bytes of a head have arrived; `is_known` means that it was recorded before. Notifies
+    /// the connections that are evicted for it, and returns their number.
     ///
     /// # Errors
-    /// When the head itself had to make way since.
+    /// Returns an error if the head itself was evicted since.
     pub(super) fn hold(
         &self,
         head: Head,
@@ -49,21 +55,21 @@ impl Heads {
         if is_known && !inner.ledger.bytes.contains_key(&head) {
             return Err(Evicted);
         }
-        inner.evictions.entry(head.1).or_insert_with(|| Arc::clone(eviction));
+        inner.evictions.entry(head.connection).or_insert_with(|| Arc::clone(eviction));
         let evicted = inner.ledger.hold(head, bytes);
-        for (_, connection) in &evicted {
-            if let Some(eviction) = inner.evictions.remove(connection) {
+        for evicted in &evicted {
+            if let Some(eviction) = inner.evictions.remove(&evicted.connection) {
                 eviction.notify_one();
             }
         }
         Ok(evicted.len())
     }
 
-    /// Forgets a head, which is complete or gone.
+    /// Removes a head that is complete or whose connection is closed.
     pub(super) fn leave(&self, head: Head) {
         let mut inner = self.lock();
         inner.ledger.leave(head);
-        inner.evictions.remove(&head.1);
+        inner.evictions.remove(&head.connection);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -71,7 +77,7 @@ impl Heads {
     }
 }
 
-/// The bytes of each head, the one that has been waited for longest first.
+/// The bytes of each head, the oldest first.
 #[derive(Debug, Default)]
 struct Ledger {
     bytes: BTreeMap<Head, usize>,
@@ -79,7 +85,7 @@ struct Ledger {
 }
 
 impl Ledger {
-    /// Returns the heads that make way, if need be `head` too.
+    /// Returns the heads that are evicted, which may include `head` itself.
     fn hold(&mut self, head: Head, bytes: usize) -> Vec<Head> {
         let bytes = bytes.max(LEAST_BYTES);
         self.total += bytes;
@@ -102,24 +108,32 @@ impl Ledger {
 mod tests {
     use super::*;
 
+    /// Returns a function that makes heads of the same age.
+    fn heads() -> impl Fn(u64) -> Head + Copy {
+        let since = Instant::now();
+        move |connection| Head { since, connection }
+    }
+
     #[test]
-    fn the_head_that_has_been_waited_for_longest_makes_way() {
-        let (mut ledger, now) = (Ledger::default(), Instant::now());
+    fn the_oldest_head_is_evicted() {
+        let mut ledger = Ledger::default();
+        let head = heads();
         let count = MOST_BYTES / LEAST_BYTES;
-        let heads: Vec<Head> = (0..count as u64).map(|number| (now, number)).collect();
+        let heads: Vec<Head> = (0..count as u64).map(head).collect();
         assert!(heads.iter().all(|head| ledger.hold(*head, 100).is_empty()));
-        assert_eq!(ledger.hold((now, u64::MAX), 100), [heads[0]]);
-        assert_eq!(ledger.hold((now, u64::MAX), 3 * LEAST_BYTES), heads[1..3]);
+        assert_eq!(ledger.hold(head(u64::MAX), 100), [heads[0]]);
+        assert_eq!(ledger.hold(head(u64::MAX), 3 * LEAST_BYTES), heads[1..3]);
     }
 
     #[test]
     fn a_head_that_is_complete_makes_room() {
-        let (mut ledger, now) = (Ledger::default(), Instant::now());
-        assert!(ledger.hold((now, 1), MOST_BYTES - LEAST_BYTES).is_empty());
-        assert!(ledger.hold((now, 2), 1).is_empty());
-        ledger.leave((now, 1));
-        ledger.leave((now, 1));
-        assert!(ledger.hold((now, 3), MOST_BYTES - LEAST_BYTES).is_empty());
-        assert_eq!(ledger.hold((now, 1), 1), [(now, 1)], "numbers break a tie");
+        let mut ledger = Ledger::default();
+        let head = heads();
+        assert!(ledger.hold(head(1), MOST_BYTES - LEAST_BYTES).is_empty());
+        assert!(ledger.hold(head(2), 1).is_empty());
+        ledger.leave(head(1));
+        ledger.leave(head(1));
+        assert!(ledger.hold(head(3), MOST_BYTES - LEAST_BYTES).is_empty());
+        assert_eq!(ledger.hold(head(1), 1), [head(1)], "numbers break a tie");
     }
 }

@@ -9,28 +9,28 @@ use tokio::time::{Instant, Sleep};
 
 use super::pace::{Pace, Verdict};
 
-/// How a connection ended.
+/// The end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// By itself.
+    /// The client or a shutdown closed it.
     Served,
-    /// Its client was too slow.
+    /// The client was too slow.
     Slow,
-    /// Its request stalled while others waited for the room it took.
+    /// The request stalled while others waited for its room.
     Stalled,
 }
 
-/// Drives `served` to its end, or until its client is too slow.
+/// Drives `served` until it ends or its client is too slow.
 pub(super) fn on_time<F>(served: F, pace: &Pace) -> OnTime<'_, F> {
     OnTime { served: Box::pin(served), pace, alarm: None }
 }
 
-/// See [`on_time`].
+/// The future of [`on_time`].
 pub(super) struct OnTime<'a, F> {
     served: Pin<Box<F>>,
     pace: &'a Pace,
-    /// Never later than the deadline. It may be earlier: most phases end long before their limit,
-    /// so it is moved only when it must be.
+    /// A timer that fires at the deadline or earlier. Most phases end long before their limit, so moving
+    /// the timer with each deadline would be a waste.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
@@ -42,7 +42,7 @@ where
     S::ResBody: Body + 'static,
     <S::ResBody as Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// Finishes what is under way, and then the connection.
+    /// Finishes the request that is under way, and then the connection.
     pub(super) fn graceful_shutdown(mut self: Pin<&mut Self>) {
         self.served.as_mut().graceful_shutdown();
     }
@@ -53,12 +53,12 @@ impl<F: Future> Future for OnTime<'_, F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<End> {
         let this = &mut *self;
-        // Polled before the clock is asked: bytes that came while this task waited for its turn
-        // are counted for the client.
+        // Poll before looking at the clock, so that the client gets credit for bytes that arrived while
+        // this task waited to be scheduled.
         if this.served.as_mut().poll(context).is_ready() {
             return Poll::Ready(End::Served);
         }
-        // All phases change while `served` is polled, so none is missed here.
+        // Phases change only while `served` is polled, so this sees every deadline.
         while let Some(deadline) = this.pace.deadline() {
             let alarm =
                 this.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));

@@ -1,4 +1,4 @@
-//! What a connection waits for, and how long it may.
+//! The phases of a connection, and the time that each may take.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,34 +9,35 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::connections::is_milestone;
-use super::heads::{Evicted, Heads};
+use super::heads::{Evicted, Head, Heads};
 use super::room::{FREE_BYTES, Room, STEP_BYTES};
 
-/// How long a client may keep a connection that it doesn't use: longer than the pools of HTTP
-/// clients do, and it ends what a client left that vanished without a word.
+/// The longest time that a connection may be idle: longer than HTTP clients keep one in their pools. It
+/// ends the connections of clients that vanished without closing them.
 const IDLE: Duration = Duration::from_secs(600);
 
-/// How long the head of a request may take, from its first byte on.
+/// The longest time that a head may take from its first byte on.
 const HEAD: Duration = Duration::from_secs(10);
 
-/// How long a body may take: the largest one over a slow network. Waiting for room doesn't count.
+/// The longest time that a body may take: enough for the largest one over a slow network. Waiting for
+/// room doesn't count.
 const BODY: Duration = Duration::from_secs(30);
 
-/// How long a client may take to hear that its request was refused.
+/// The longest time that a client may take to read that its request was refused.
 const REFUSAL: Duration = Duration::from_secs(1);
 
-/// How long a request that holds room may take for the next step of it while others wait: 40 KiB
-/// a second, and longer than a busy board leaves a process waiting for the processor.
+/// The longest time that a request which holds room may take to fill the next step of it while others
+/// wait. It means 40 KiB a second, and is longer than a busy board keeps a process from running.
 pub(super) const PATIENCE: Duration = Duration::from_millis(400);
 
-/// How soon after that it is looked at again where nobody waits.
+/// The time after which such a request is checked again if no other waits.
 const RECHECK: Duration = Duration::from_millis(100);
 
-/// Bytes of a read at most. Hyper doubles its buffer for good when a read fills one of 8 KiB, so
-/// none may.
+/// Bytes of one read at most. Hyper doubles its buffer of 8 KiB for good when a read fills it, so no read
+/// may.
 const READ_BYTES: usize = (8 << 10) - 1;
 
-/// What a connection waits for.
+/// The state of a connection, by what it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// The client's next request.
@@ -45,13 +46,14 @@ pub(super) enum Phase {
     Head,
     /// The rest of a request's body.
     Body,
-    /// An answer to the client: as long as it takes.
+    /// The response. It may take any time.
     Serving,
-    /// Nothing: its request took room that others waited for.
+    /// Nothing: its request was ended because others waited for its room.
     Refused,
 }
 
 impl Phase {
+    /// Returns the longest time that the phase may take.
     fn limit(self) -> Option<Duration> {
         match self {
             Self::Idle => Some(IDLE),
@@ -63,20 +65,20 @@ impl Phase {
     }
 }
 
-/// What to do about a connection whose time to be looked at has come.
+/// The result of checking a connection at its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Go on.
+    /// Keep it.
     Wait,
-    /// Close it, its client is too slow.
+    /// Close it: its client is too slow.
     Slow,
-    /// Close it: its head takes room that others wait for.
+    /// Close it: its head holds room that others wait for.
     Stalled,
-    /// Its handler is told that the body ends here, and answers: see [`Phase::Refused`].
+    /// End its body with an error, which the handler answers; see [`Phase::Refused`].
     Refused,
 }
 
-/// What all connections share.
+/// The memory that all connections share.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     pub(super) room: Room,
@@ -85,7 +87,7 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// How many requests were ended because others needed their memory.
+    /// Returns how many requests were ended because others needed their memory.
     pub(super) fn stalled(&self) -> u64 {
         self.stalled.load(Ordering::Relaxed)
     }
@@ -101,7 +103,7 @@ impl Memory {
     }
 }
 
-/// The phase of one connection and since when, and the room that its request takes.
+/// The phase of one connection, and the room that its request holds.
 #[derive(Debug)]
 pub(super) struct Pace {
     now: Mutex<State>,
@@ -114,20 +116,22 @@ pub(super) struct Pace {
 struct State {
     phase: Phase,
     since: Instant,
-    /// Bytes that were read of the request, and how many may be.
+    /// Bytes of the request that were read.
     read: usize,
+    /// Bytes of the request that may be read.
     may_read: usize,
-    /// Whether its head is counted among those that are unfinished.
+    /// Its head is counted among the unfinished ones.
     is_head_counted: bool,
-    /// Whether it has asked for room, and since when it waits for some.
+    /// The request has asked for room.
     has_asked: bool,
+    /// The start of its wait for room, if it waits.
     waits: Option<Instant>,
-    /// When a request that holds room is asked whether it stalls.
+    /// The time of the next check for a stall, if it holds room.
     check: Instant,
 }
 
 impl Pace {
-    /// Of the connection `number`.
+    /// Creates the pace of the connection `number`.
     pub(super) fn new(memory: Arc<Memory>, number: u64) -> Self {
         let now = Instant::now();
         let state = State {
@@ -150,13 +154,13 @@ impl Pace {
             return;
         }
         self.uncount_head(&mut now);
-        (now.phase, now.since) = (phase, Instant::now());
+        now.begin(phase, Instant::now());
         if now.waits.take().is_some() {
             self.memory.room.stop_waiting(self.number);
         }
     }
 
-    /// Ends the request, and gives its room back.
+    /// Ends the request and releases its room.
     pub(super) fn finish(&self) {
         self.enter(Phase::Idle);
         let mut now = self.lock();
@@ -167,7 +171,7 @@ impl Pace {
         }
     }
 
-    /// Since when the client is waited for; `None` while it waits for us.
+    /// Returns since when the connection waits for its client; `None` while the client waits.
     pub(super) fn waits_since(&self) -> Option<Instant> {
         let now = self.lock();
         let is_ours = match now.phase {
@@ -178,31 +182,33 @@ impl Pace {
         (!is_ours).then_some(now.since)
     }
 
-    /// Has the connection closed.
+    /// Makes [`evicted`](Self::evicted) return, which closes the connection.
     pub(super) fn evict(&self) {
         self.evicted.notify_one();
     }
 
+    /// Waits until the connection has to be closed in favour of others.
     pub(super) async fn evicted(&self) {
         self.evicted.notified().await;
     }
 
-    /// Whether the rest of the body isn't wanted any more.
+    /// Returns whether the request was ended, so that the rest of its body is dropped.
     pub(super) fn is_refused(&self) -> bool {
         self.lock().phase == Phase::Refused
     }
 
-    /// How many bytes may be read now; pending while there is no room for any.
+    /// Returns how many bytes may be read now; pending while there is no room for any.
     pub(super) fn poll_room(&self, context: &mut Context<'_>) -> Poll<usize> {
         let mut now = self.lock();
-        // What is read meanwhile belongs to the next request: one read of it at most.
+        // Bytes that arrive now belong to the next request. Allow one read of them at most.
         if matches!(now.phase, Phase::Serving | Phase::Refused) {
             return Poll::Ready(READ_BYTES);
         }
-        // It is read from again: its head isn't complete.
+        // Hyper reads again, so the head isn't complete.
         if now.phase == Phase::Head && !self.count_head(&mut now) {
             return Poll::Pending;
         }
+        // Take the next step of room once the last one is used up.
         if now.read >= now.may_read {
             now.has_asked = true;
             if !self.memory.room.take(self.number, context.waker()) {
@@ -214,35 +220,36 @@ impl Pace {
         Poll::Ready(READ_BYTES.min(now.may_read - now.read))
     }
 
-    /// A byte ends the wait for a request, and begins its head.
+    /// Counts bytes that were read. The first one begins the head of a request.
     pub(super) fn bytes_came(&self, count: usize) {
         let mut now = self.lock();
         match now.phase {
-            Phase::Idle => (now.phase, now.since) = (Phase::Head, Instant::now()),
+            Phase::Idle => now.begin(Phase::Head, Instant::now()),
             Phase::Head | Phase::Body => {}
             Phase::Serving | Phase::Refused => return,
         }
         now.read += count;
     }
 
-    /// Bytes that were read of the request so far.
+    /// Returns how many bytes of the request were read.
     pub(super) fn read(&self) -> usize {
         self.lock().read
     }
 
-    /// When it is to be looked at.
+    /// Returns when it has to be checked.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let now = self.lock();
         let limit = now.limit();
         if now.may_stall() { limit.map(|limit| limit.min(now.check)) } else { limit }
     }
 
-    /// Looks at it.
+    /// Checks it.
     pub(super) fn look(&self, at: Instant) -> Verdict {
         let mut now = self.lock();
         if now.limit().is_some_and(|limit| at >= limit) {
             return Verdict::Slow;
         }
+        // A request that holds room may stall as long as nobody waits for it.
         if !now.may_stall() || at < now.check {
             return Verdict::Wait;
         }
@@ -250,18 +257,20 @@ impl Pace {
             now.check = at + RECHECK;
             return Verdict::Wait;
         }
+        // A body can be answered before it is complete, a head can't.
         self.memory.count_stalled(1);
         if now.phase != Phase::Body {
             return Verdict::Stalled;
         }
-        (now.phase, now.since) = (Phase::Refused, at);
+        now.begin(Phase::Refused, at);
         Verdict::Refused
     }
 
-    /// False where the connection is being closed, for this head had to make way.
+    /// Counts the head among the unfinished ones. Returns false if it was evicted, so that its connection
+    /// is being closed.
     fn count_head(&self, now: &mut State) -> bool {
         let is_known = std::mem::replace(&mut now.is_head_counted, true);
-        let head = (now.since, self.number);
+        let head = Head { since: now.since, connection: self.number };
         match self.memory.heads.hold(head, is_known, now.read, &self.evicted) {
             Ok(evicted) => self.memory.count_stalled(evicted),
             Err(Evicted) => return false,
@@ -271,7 +280,7 @@ impl Pace {
 
     fn uncount_head(&self, now: &mut State) {
         if std::mem::take(&mut now.is_head_counted) {
-            self.memory.heads.leave((now.since, self.number));
+            self.memory.heads.leave(Head { since: now.since, connection: self.number });
         }
     }
 
@@ -288,6 +297,12 @@ impl Drop for Pace {
 }
 
 impl State {
+    fn begin(&mut self, phase: Phase, at: Instant) {
+        self.phase = phase;
+        self.since = at;
+    }
+
+    /// Adds one step of room. The time that a body waited for it doesn't count.
     fn got_room(&mut self) {
         self.may_read += STEP_BYTES;
         let now = Instant::now();
@@ -297,6 +312,7 @@ impl State {
         }
     }
 
+    /// Returns when the phase is over its limit.
     fn limit(&self) -> Option<Instant> {
         if self.phase == Phase::Body && self.waits.is_some() {
             return None;
@@ -304,7 +320,7 @@ impl State {
         Some(self.since + self.phase.limit()?)
     }
 
-    /// Whether it holds room, and its client is waited for.
+    /// Returns whether it holds room and waits for its client.
     fn may_stall(&self) -> bool {
         let is_clients = matches!(self.phase, Phase::Head | Phase::Body) && self.waits.is_none();
         is_clients && self.may_read > FREE_BYTES

@@ -1,4 +1,4 @@
-//! A client's socket and a request's body, which tell a connection's pace what comes.
+//! Wrappers of a client's socket and a request's body that report to the connection's pace.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use super::pace::{PATIENCE, Pace, Phase};
 use super::room::{FREE_BYTES, SHARED_BYTES};
 
-/// A client's socket. It is read from as far as there is room for what comes.
+/// A client's socket. Reads are limited to the room that the request has.
 pub(super) struct PacedIo<I> {
     io: Take<I>,
     pace: Arc<Pace>,
@@ -78,12 +78,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PacedIo<I> {
     }
 }
 
-/// Why a body ends early: its client paused while others waited for the room it took.
+/// The error that ends a body early: its client paused while others waited for its room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stalled;
 
 impl Stalled {
-    /// Whether this is why `error` came about.
+    /// Returns whether it is `error` or one of the causes of `error`.
     pub fn is_cause_of(error: &(dyn std::error::Error + 'static)) -> bool {
         error.is::<Self>() || error.source().is_some_and(Self::is_cause_of)
     }
@@ -104,7 +104,7 @@ impl fmt::Display for Stalled {
 
 impl std::error::Error for Stalled {}
 
-/// A request's body, which tells when all of it is there, or nobody wants it any more.
+/// A request's body, which reports to the pace when it is complete or dropped.
 pub(super) struct PacedBody {
     body: Incoming,
     pace: Arc<Pace>,

@@ -1,24 +1,24 @@
 //! Bounds the memory of all requests together: heads and bodies, by the bytes that have arrived.
 //!
-//! Each connection may hold [`FREE_BYTES`] of a request without asking. Beyond that it takes room
-//! in steps, as its bytes arrive, so that a body which is announced and never sent takes none.
-//! A connection that gets no room isn't read from until others have given theirs back.
+//! Each connection may hold [`FREE_BYTES`] of a request without asking. Beyond that it takes room in
+//! steps as bytes arrive, so a body that is announced and never sent takes none. A connection that gets
+//! no room isn't read from until others have released theirs.
 //!
-//! Many requests that have partly arrived could fill the room so that none of them ever ends.
-//! Therefore one request at a time, the oldest of those that wait, is exempt from the bound: it
-//! can always end, gives its room back, and makes way for the next.
+//! Many unfinished requests could fill the room, so that none of them could ever end. Therefore one
+//! request at a time, the oldest of those that wait, is exempt from the bound. It can always end,
+//! releases its room, and the next one becomes exempt.
 //!
-//! | who | memory |
+//! | requests | memory |
 //! | --- | --- |
-//! | all requests but one | [`SHARED_BYTES`] |
-//! | the exempt one | what a request may have: 4 MiB unless `--max-body-size` says otherwise |
+//! | all but one | [`SHARED_BYTES`] |
+//! | the exempt one | the largest request: 4 MiB unless `--max-body-size` says otherwise |
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-/// Bytes of a request that each connection may hold without asking: the buffer that it has anyway.
-/// Small requests never wait for room, and the limit of connections bounds their memory.
+/// Bytes of a request that each connection may hold without asking: the size of its buffer. Small
+/// requests never wait for room; the limit of connections bounds their memory.
 pub(super) const FREE_BYTES: usize = 8 << 10;
 
 /// Bytes of room that are taken at a time.
@@ -27,14 +27,13 @@ pub(super) const STEP_BYTES: usize = 16 << 10;
 /// Bytes of room for all requests together, apart from the exempt one.
 pub(super) const SHARED_BYTES: usize = 4 << 20;
 
-/// Bytes of the shared room that only quick requests may take, so that they needn't wait for
-/// large ones.
+/// Bytes of the shared room that only quick requests may take, so that they don't wait for large ones.
 const RESERVED_BYTES: usize = 1 << 20;
 
 /// Bytes of room that a quick request holds at most.
 const QUICK_BYTES: usize = 64 << 10;
 
-/// The room of all connections, and who waits for it.
+/// The room of all connections, and the queue of those that wait for some.
 #[derive(Debug, Default)]
 pub(super) struct Room(Mutex<Inner>);
 
@@ -45,7 +44,8 @@ struct Inner {
 }
 
 impl Room {
-    /// Takes one step for a connection; false where it must wait, and `waker` is woken then.
+    /// Takes one step for a connection. Returns false if it has to wait; `waker` is woken when there is
+    /// room.
     pub(super) fn take(&self, connection: u64, waker: &Waker) -> bool {
         let mut inner = self.lock();
         let granted = inner.ledger.take(connection);
@@ -55,14 +55,14 @@ impl Room {
         granted
     }
 
-    /// A connection doesn't want more room any longer; it keeps what it has.
+    /// Ends a connection's wait for room. It keeps the room that it holds.
     pub(super) fn stop_waiting(&self, connection: u64) {
         let mut inner = self.lock();
         inner.wakers.remove(&connection);
         inner.ledger.waiting.retain(|waiting| waiting.connection != connection);
     }
 
-    /// Takes back all that a connection holds or waits for.
+    /// Releases all room of a connection and ends its wait.
     pub(super) fn leave(&self, connection: u64) {
         let mut inner = self.lock();
         inner.wakers.remove(&connection);
@@ -72,7 +72,7 @@ impl Room {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// Whether anyone waits for room.
+    /// Returns whether a connection waits for room.
     pub(super) fn is_contended(&self) -> bool {
         !self.lock().ledger.waiting.is_empty()
     }
@@ -82,8 +82,8 @@ impl Room {
     }
 }
 
-/// Who holds how much. The shared room is handed to waiting connections as soon as there is some,
-/// so nobody waits while a step is free or while no connection is exempt.
+/// The room that each connection holds. Free room is granted to waiting connections at once, so none
+/// waits while a step is free or while no connection is exempt.
 #[derive(Debug)]
 struct Ledger {
     free: usize,
@@ -95,15 +95,15 @@ struct Ledger {
 
 #[derive(Debug)]
 struct Holder {
-    /// Tells the order in which requests first took room.
+    /// The order in which requests first took room.
     ticket: u64,
     /// Bytes of the shared room.
     bytes: usize,
-    /// A step that was handed to it while it waited, and that it hasn't noticed yet.
+    /// A step was granted while it waited, and the connection hasn't used it yet.
     granted: bool,
 }
 
-/// Sorted as they get room: quick requests first, then by age.
+/// A connection that waits, in the order of grants: quick requests first, then by age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Waiting {
     is_large: bool,
@@ -113,13 +113,18 @@ struct Waiting {
 
 impl Default for Ledger {
     fn default() -> Self {
-        let (exempt, holders, waiting, next_ticket) = Default::default();
-        Self { free: SHARED_BYTES, exempt, holders, waiting, next_ticket }
+        Self {
+            free: SHARED_BYTES,
+            exempt: None,
+            holders: HashMap::new(),
+            waiting: BTreeSet::new(),
+            next_ticket: 0,
+        }
     }
 }
 
 impl Ledger {
-    /// Takes one step, or waits for it: after a grant the same call succeeds.
+    /// Takes one step, or enters the queue. After a grant the same call succeeds.
     fn take(&mut self, connection: u64) -> bool {
         let next = self.next_ticket;
         let holder = self.holders.entry(connection).or_insert_with(|| {
@@ -155,6 +160,7 @@ impl Ledger {
         std::iter::from_fn(|| self.grant()).collect()
     }
 
+    /// Grants room to one waiting connection, if there is room or no exempt one. Returns it.
     fn grant(&mut self) -> Option<u64> {
         let first = *self.waiting.first()?;
         let held = |waiting: &Waiting| self.holders.get(&waiting.connection).map_or(0, |h| h.bytes);
@@ -176,6 +182,7 @@ impl Ledger {
     }
 }
 
+/// Returns whether a request that holds `held` bytes may take a step.
 fn is_enough(free: usize, held: usize) -> bool {
     let reserved = if held < QUICK_BYTES { 0 } else { RESERVED_BYTES };
     free >= STEP_BYTES + reserved
@@ -187,7 +194,7 @@ mod tests {
 
     const STEPS: usize = SHARED_BYTES / STEP_BYTES;
 
-    /// Takes room until it must wait; says how many steps it got.
+    /// Takes room until it has to wait. Returns the number of steps.
     fn fill(ledger: &mut Ledger, connection: u64) -> usize {
         (0..10 * STEPS).take_while(|_| ledger.take(connection)).count()
     }
@@ -213,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_granted_room_as_soon_as_another_leaves() {
+    fn a_waiting_request_gets_room_as_soon_as_another_leaves() {
         let mut ledger = Ledger::default();
         let crowd = u64::try_from(STEPS).unwrap_or(u64::MAX);
         assert!((0..crowd).all(|connection| ledger.take(connection)));
@@ -276,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_while_it_waits_is_forgotten() {
+    fn a_request_that_leaves_while_it_waits_is_removed() {
         let mut ledger = Ledger::default();
         for connection in 1..100 {
             fill(&mut ledger, connection);

@@ -4,28 +4,32 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use axum::routing::{get, post};
+use components::stop::Stopper;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::*;
 
-/// A server whose `/wait` answers once it is let go.
+/// A server whose `/wait` answers after `go` is notified.
 struct Server {
     address: SocketAddr,
     connections: Arc<Connections>,
     arrived: Arc<Notify>,
     go: Arc<Notify>,
-    stop: watch::Sender<bool>,
+    stopper: Stopper,
     task: tokio::task::JoinHandle<()>,
 }
 
 async fn server(most: usize) -> Server {
     let go = Arc::new(Notify::new());
     let arrived = Arc::new(Notify::new());
-    let (told, waiting) = (Arc::clone(&arrived), Arc::clone(&go));
-    let wait = || async move {
-        told.notify_one();
-        waiting.notified().await;
+    let wait = {
+        let arrived = Arc::clone(&arrived);
+        let go = Arc::clone(&go);
+        || async move {
+            arrived.notify_one();
+            go.notified().await;
+        }
     };
     let router = Router::new()
         .route("/", get(|| async { "hi" }))
@@ -34,9 +38,9 @@ async fn server(most: usize) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let connections = Arc::new(Connections::new(most));
-    let (stop, stopped) = watch::channel(false);
-    let task = tokio::spawn(serve(listener, router, Arc::clone(&connections), stopped));
-    Server { address, connections, arrived, go, stop, task }
+    let stopper = Stopper::default();
+    let task = tokio::spawn(serve(listener, router, Arc::clone(&connections), stopper.subscribe()));
+    Server { address, connections, arrived, go, stopper, task }
 }
 
 impl Server {
@@ -49,7 +53,7 @@ async fn say(client: &mut TcpStream, text: &str) {
     client.write_all(text.as_bytes()).await.unwrap();
 }
 
-/// One answer of a short body, or nothing when the connection is closed.
+/// Reads one response with a short body, or nothing when the connection is closed.
 async fn hear(client: &mut TcpStream) -> String {
     let mut bytes = [0; 4096];
     match client.read(&mut bytes).await {
@@ -95,7 +99,7 @@ async fn idle_and_slow_connections_make_room_in_the_order_they_began_to_wait() {
 }
 
 #[tokio::test]
-async fn where_all_are_served_a_new_client_is_told_so_and_nobody_is_cut_off() {
+async fn a_new_client_is_refused_while_all_others_are_served() {
     let server = server(1).await;
     let mut served = server.client().await;
     say(&mut served, WAIT).await;
@@ -112,10 +116,11 @@ async fn where_all_are_served_a_new_client_is_told_so_and_nobody_is_cut_off() {
 #[tokio::test]
 async fn a_stop_ends_idle_connections_and_finishes_requests() {
     let server = server(8).await;
-    let (mut idle, mut served) = (server.client().await, server.client().await);
+    let mut idle = server.client().await;
+    let mut served = server.client().await;
     say(&mut served, WAIT).await;
     server.arrived.notified().await;
-    server.stop.send_replace(true);
+    server.stopper.request();
     assert_eq!(hear(&mut idle).await, "");
     server.go.notify_one();
     server.task.await.unwrap();

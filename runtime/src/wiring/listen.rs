@@ -144,7 +144,7 @@ pub(super) fn serve(
             let _ = stream.set_nodelay(true);
         });
         let (router, connections) = (router.clone(), Arc::clone(connections));
-        servers.spawn(serve::serve(listener, router, connections, stop.subscribe()));
+        servers.spawn(serve::serve(listener, router, connections, stop.subscribe().into()));
     }
 }
 

@@ -12,7 +12,7 @@ fn several_configurations_are_merged_and_the_later_one_wins() {
 }
 
 #[test]
-fn what_is_not_acted_on_is_named_with_its_line() {
+fn fields_without_effect_are_named_with_their_lines() {
     let text = format!("{HEAD}spec:\n  tracing:\n    samplingRate: '1'\n  metric: {{rules: []}}\n");
     assert_eq!(
         resources(&text).warnings,
@@ -24,7 +24,7 @@ fn what_is_not_acted_on_is_named_with_its_line() {
 }
 
 #[test]
-fn an_empty_one_and_a_wrong_type_are_told_apart() {
+fn an_empty_configuration_is_read_and_a_wrong_type_refused() {
     assert_eq!(resources(HEAD).configuration.metrics_enabled, None);
     let shown = error(&format!("{HEAD}spec: {{metric: {{enabled: \"false\"}}}}\n"));
     assert!(shown.contains("expected true or false, found text in quotes"), "{shown}");

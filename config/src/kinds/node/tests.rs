@@ -12,7 +12,7 @@ fn node(spec: &str) -> Node {
 }
 
 #[test]
-fn what_is_left_out_keeps_its_default() {
+fn fields_left_out_keep_their_defaults() {
     let empty = resources(HEAD).node.unwrap();
     assert_eq!(empty, Node { origin: empty.origin.clone(), ..Node::default() });
     assert_eq!(node("{limits: {disk: 512Mi}}").limits.disk, Some(512 << 20));

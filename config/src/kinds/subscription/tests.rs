@@ -30,7 +30,7 @@ fn each_version_knows_its_own_routes() {
 }
 
 #[test]
-fn an_empty_match_is_the_default_and_hides_what_follows() {
+fn an_empty_match_is_the_default_and_hides_later_rules() {
     let routes = "  routes:\n    rules:\n    - {match: event.x == 1, path: /one}\n    \
                   - {match: '', path: /all}\n    - {match: event.x == 2, path: /two}\n    \
                   default: /never\n";

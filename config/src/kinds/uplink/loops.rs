@@ -1,10 +1,10 @@
-//! Routes and downlinks of one uplink that meet at the broker.
+//! Checks for loops and overlaps between the routes and downlinks of one uplink.
 
 use crate::model::{Downlink, MqttVersion, Route};
 use crate::reader::{Field, Fields};
 use crate::rules::overlap::{self, matched_part};
 
-/// Refuses routes whose messages would come down again, and warns about downlinks that overlap.
+/// Refuses routes whose messages would come down again, and warns of downlinks that overlap.
 pub(super) fn check(
     spec: &Fields<'_>,
     version: MqttVersion,
@@ -32,11 +32,11 @@ fn items<'a>(spec: &Fields<'a>, name: &'static str) -> Vec<Field<'a>> {
     spec.get(name).and_then(|list| list.items()).unwrap_or_default()
 }
 
-/// With MQTT 5 the broker leaves out what we sent ourselves (No Local), but not where a subscription
-/// is shared (MQTT 5, section 3.8.3.1).
+/// Returns whether the broker sends a route's messages down again. With MQTT 5 the No Local option
+/// prevents it, except in shared subscriptions (MQTT 5, section 3.8.3.1).
 fn comes_back(version: MqttVersion, route: &Route, downlink: &Downlink) -> bool {
-    let shared = downlink.from.starts_with("$share/");
-    (version != MqttVersion::V5 || shared)
+    let is_shared = downlink.from.starts_with("$share/");
+    (version != MqttVersion::V5 || is_shared)
         && overlap::template(&route.to, &route.topic, &route.pubsub, matched_part(&downlink.from))
 }
 

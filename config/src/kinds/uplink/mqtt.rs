@@ -7,16 +7,26 @@ use crate::reader::{Field, Fields};
 use crate::rules;
 
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// Shorter, and a slow link spends itself on pings.
+/// The shortest keep-alive: pings at shorter intervals would take much of a slow link.
 const MIN_KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// 16 bits of seconds (MQTT 5, section 3.1.2.10).
+/// The longest keep-alive: 16 bits of seconds (MQTT 5, section 3.1.2.10).
 const MAX_KEEP_ALIVE: Duration = Duration::from_secs(65_535);
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 const MIN_CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Schemes: whether they are TLS, and the port that they stand for.
-const SCHEMES: [(&str, bool, u16); 4] =
-    [("mqtt", false, 1883), ("tcp", false, 1883), ("mqtts", true, 8883), ("ssl", true, 8883)];
+/// A scheme of a broker's URL.
+struct Scheme {
+    name: &'static str,
+    tls: bool,
+    default_port: u16,
+}
+
+const SCHEMES: [Scheme; 4] = [
+    Scheme { name: "mqtt", tls: false, default_port: 1883 },
+    Scheme { name: "tcp", tls: false, default_port: 1883 },
+    Scheme { name: "mqtts", tls: true, default_port: 8883 },
+    Scheme { name: "ssl", tls: true, default_port: 8883 },
+];
 
 pub(super) fn read(field: &Field<'_>) -> Option<MqttUplink> {
     let fields = field.fields()?;
@@ -34,7 +44,7 @@ pub(super) fn read(field: &Field<'_>) -> Option<MqttUplink> {
     });
     fields.refuse_others();
     check_together(&fields, url.as_ref());
-    let Url { host, port, tls } = url?;
+    let BrokerUrl { host, port, tls } = url?;
     Some(MqttUplink {
         host,
         port,
@@ -51,13 +61,15 @@ pub(super) fn read(field: &Field<'_>) -> Option<MqttUplink> {
     })
 }
 
-/// Fields that mean nothing without another one. An error is reported, so the value isn't used.
-fn check_together(fields: &Fields<'_>, url: Option<&Url>) {
-    for (one, other) in
-        [("clientCert", "clientKey"), ("clientKey", "clientCert"), ("password", "username")]
-    {
-        if let (Some(field), None) = (fields.get(one), fields.get(other)) {
-            field.refuse::<()>(format!("needs {other} too"), format!("add {other}"));
+/// Reports fields that have no effect without another one, or without TLS.
+fn check_together(fields: &Fields<'_>, url: Option<&BrokerUrl>) {
+    let needs =
+        [("clientCert", "clientKey"), ("clientKey", "clientCert"), ("password", "username")];
+    for (name, needed) in needs {
+        if let Some(field) = fields.get(name)
+            && fields.get(needed).is_none()
+        {
+            field.refuse::<()>(format!("needs {needed} too"), format!("add {needed}"));
         }
     }
     if url.is_some_and(|url| !url.tls) {
@@ -88,14 +100,14 @@ fn keep_alive(field: &Field<'_>) -> Option<Duration> {
     }
 }
 
-struct Url {
+struct BrokerUrl {
     host: String,
     port: u16,
     tls: bool,
 }
 
-/// `scheme://host[:port][/]`. A URL with credentials is never shown.
-fn parse_url(field: &Field<'_>) -> Option<Url> {
+/// Reads `scheme://host[:port][/]`. No error shows a URL that may hold credentials.
+fn parse_url(field: &Field<'_>) -> Option<BrokerUrl> {
     let url = field.text()?;
     if url.contains('@') {
         return field.refuse(
@@ -105,11 +117,10 @@ fn parse_url(field: &Field<'_>) -> Option<Url> {
     }
     let refuse = |problem: &str| {
         let remedy = "write for example mqtts://broker.example or mqtt://10.0.0.1:1883";
-        field.refuse::<Url>(format!("the URL {problem}"), remedy)
+        field.refuse::<BrokerUrl>(format!("the URL {problem}"), remedy)
     };
     let Some((scheme, rest)) = url.split_once("://") else { return refuse("has no scheme") };
-    let known = SCHEMES.iter().find(|known| known.0.eq_ignore_ascii_case(scheme));
-    let Some((_, tls, default_port)) = known else {
+    let Some(scheme) = SCHEMES.iter().find(|known| known.name.eq_ignore_ascii_case(scheme)) else {
         return refuse("has none of the schemes mqtt, tcp, mqtts and ssl");
     };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
@@ -118,14 +129,14 @@ fn parse_url(field: &Field<'_>) -> Option<Url> {
     }
     let Some((host, port)) = split_port(authority) else { return refuse("has no valid host") };
     let port = match port.map(str::parse::<u16>) {
-        None => *default_port,
+        None => scheme.default_port,
         Some(Ok(port)) if port > 0 => port,
         Some(_) => return refuse("has no valid port"),
     };
-    Some(Url { host: host.to_owned(), port, tls: *tls })
+    Some(BrokerUrl { host: host.to_owned(), port, tls: scheme.tls })
 }
 
-/// Host and port; an IPv6 address stands in brackets, and comes out without them.
+/// Splits host and port. An IPv6 address is written in brackets, which are removed.
 fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     if let Some(rest) = authority.strip_prefix('[') {
         let (address, after) = rest.split_once(']')?;

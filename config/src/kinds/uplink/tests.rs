@@ -3,7 +3,7 @@ use std::time::Duration;
 use crate::model::{Downlink, Format, MqttVersion, Route, Uplink};
 use crate::tests::{error, errors, resources};
 
-/// An uplink with these fields of `mqtt` and of `spec`.
+/// Returns an uplink with these fields of `mqtt` and of `spec`.
 fn text(mqtt: &str, spec: &str) -> String {
     let head = "apiVersion: pannier.dev/v1\nkind: Uplink\nmetadata: {name: up}\n";
     format!("{head}spec:\n  mqtt: {{{mqtt}}}\n{spec}")
@@ -21,15 +21,23 @@ fn with_spec(spec: &str) -> Uplink {
 
 #[test]
 fn urls_stand_for_host_port_and_tls() {
+    struct Case {
+        url: &'static str,
+        host: &'static str,
+        port: u16,
+        tls: bool,
+    }
     let cases = [
-        ("mqtt://host", "host", 1883, false),
-        ("tcp://10.0.0.1:1884/", "10.0.0.1", 1884, false),
-        ("mqtts://broker.example", "broker.example", 8883, true),
-        ("ssl://[::1]:8884", "::1", 8884, true),
+        Case { url: "mqtt://host", host: "host", port: 1883, tls: false },
+        Case { url: "tcp://10.0.0.1:1884/", host: "10.0.0.1", port: 1884, tls: false },
+        Case { url: "mqtts://broker.example", host: "broker.example", port: 8883, tls: true },
+        Case { url: "ssl://[::1]:8884", host: "::1", port: 8884, tls: true },
     ];
-    for (url, host, port, tls) in cases {
+    for Case { url, host, port, tls } in cases {
         let mqtt = with_mqtt(&format!("url: '{url}'")).mqtt;
-        assert_eq!((mqtt.host.as_str(), mqtt.port, mqtt.tls), (host, port, tls), "{url}");
+        assert_eq!(mqtt.host, host, "{url}");
+        assert_eq!(mqtt.port, port, "{url}");
+        assert_eq!(mqtt.tls, tls, "{url}");
     }
 }
 
@@ -152,14 +160,14 @@ fn the_rest_needs_a_wildcard_to_be_the_rest_of() {
     }
 }
 
-/// An uplink that mirrors everything both ways.
+/// Returns an uplink that mirrors everything both ways.
 fn mirror(mqtt: &str, from: &str) -> String {
     let mqtt = format!("url: 'mqtt://host'{mqtt}");
     text(&mqtt, &format!("  routes: [{{topic: '#'}}]\n  downlinks: [{{from: '{from}'}}]\n"))
 }
 
 #[test]
-fn what_goes_up_must_not_come_down_again() {
+fn a_route_whose_messages_would_come_down_again_is_refused() {
     resources(&mirror("", "#"));
     let shown = error(&mirror(", version: 3.1.1", "#"));
     assert!(shown.starts_with("6: spec.routes[0]: \"{topic}\" can make topics"), "{shown}");
@@ -193,7 +201,7 @@ fn an_uplink_has_a_thousand_routes_at_most() {
     assert!(shown.starts_with("6: spec.routes: has 1001 entries"), "{shown}");
 }
 
-/// Two uplinks, and a node of that id.
+/// Returns two uplinks, and a node with this field.
 fn two(node: &str, first: &str, second: &str) -> String {
     let uplink = |name, mqtt| {
         format!(
@@ -243,7 +251,7 @@ fn the_dead_letter_topic_is_one_topic() {
 }
 
 #[test]
-fn slips_and_foreign_fields_are_told_with_what_is_known() {
+fn errors_of_unknown_fields_name_the_known_ones() {
     let shown =
         errors(&text("url: 'mqtt://host', client_id: x", &format!("{ROUTE}  priority: 1\n")));
     assert_eq!(shown[0], "5: spec.mqtt.client_id: unknown field; did you mean clientId?");

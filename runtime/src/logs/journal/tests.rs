@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 
-/// A writer that keeps what it is given.
+/// A writer that keeps the bytes.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<u8>>>);
 
@@ -19,6 +19,7 @@ impl Write for Kept {
     }
 }
 
+/// Returns the lines that are logged.
 fn logged(log: impl FnOnce()) -> String {
     let kept = Kept::default();
     let writer = kept.clone();
@@ -66,7 +67,9 @@ fn every_line_of_a_long_message_has_the_priority() {
 #[test]
 fn the_journal_is_known_by_device_and_inode() {
     let file = File::open("/dev/null").unwrap();
-    let (device, inode) = file.metadata().map(|metadata| (metadata.dev(), metadata.ino())).unwrap();
+    let metadata = file.metadata().unwrap();
+    let device = metadata.dev();
+    let inode = metadata.ino();
     assert!(is_stream(&format!("{device}:{inode}"), &file));
     for other in [format!("{device}:{}", inode + 1), format!("{}:{inode}", device + 1)] {
         assert!(!is_stream(&other, &file), "{other}");

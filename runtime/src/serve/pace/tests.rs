@@ -11,7 +11,7 @@ fn paces(count: u64) -> Vec<Pace> {
     (0..count).map(|number| Pace::new(Arc::clone(&memory), number)).collect()
 }
 
-/// Reads up to so many bytes; says how many there was room for.
+/// Reads up to so many bytes. Returns how many there was room for.
 fn read(pace: &Pace, bytes: usize) -> usize {
     let mut context = Context::from_waker(Waker::noop());
     let mut left = bytes;
@@ -24,7 +24,7 @@ fn read(pace: &Pace, bytes: usize) -> usize {
     bytes - left
 }
 
-/// A connection that reads a body.
+/// Begins a body.
 fn begin(pace: &Pace) {
     read(pace, 100);
     pace.enter(Phase::Body);
@@ -32,7 +32,7 @@ fn begin(pace: &Pace) {
 
 const ALL: usize = usize::MAX >> 1;
 
-/// Connections that hold all the room with their bodies, and one that waits for some.
+/// Returns connections whose bodies hold all the room, and one that waits for some.
 fn crowd() -> (Vec<Pace>, Pace) {
     let mut paces = paces(18);
     paces.iter().for_each(begin);
@@ -45,7 +45,7 @@ fn crowd() -> (Vec<Pace>, Pace) {
     (paces, last)
 }
 
-/// What a look says after a while in which nothing came.
+/// Checks after a pause in which nothing arrived.
 fn look_after(pace: &Pace, pause: Duration) -> Verdict {
     pace.look(Instant::now() + pause)
 }
