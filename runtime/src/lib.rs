@@ -15,9 +15,8 @@
 //! | [`app`] | the channel back to an app |
 //! | [`uplink`] | the way out to an MQTT broker |
 //! | [`tls`] | TLS by rustls, from files that may be renewed |
-//! | [`control`] | the socket that `pannier status` asks |
+//! | [`admin`] | the control socket, its client, and the text of `pannier status` |
 //! | [`json_error`] | what is wrong with a JSON text |
-//! | [`report`] | `pannier status` for people |
 //! | [`ready`] | what is told once the start is over |
 //! | [`metrics`] | `/metrics` |
 //! | [`panics`] | the last word of a process that can't go on |
@@ -27,13 +26,13 @@
 //! | [`signals`] | the signals that ask for the end |
 //! | [`systemd`] | what the service manager is told |
 
+pub mod admin;
 pub mod api;
 pub mod app;
 pub mod blocks;
 pub mod check;
 pub mod cli;
 pub mod console;
-pub mod control;
 pub mod json_error;
 pub mod load;
 pub mod logs;
@@ -41,7 +40,6 @@ pub mod metrics;
 pub mod panics;
 pub mod pubsub;
 pub mod ready;
-pub mod report;
 pub mod secret;
 pub mod serve;
 pub mod settings;

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use runtime::admin::server::{self as control, ForgetAnswer};
+use runtime::admin::text as report;
 use runtime::cli::{self, CheckArgs, Command, ForgetArgs, RetryArgs, RunArgs, StatusArgs};
-use runtime::control::{self, ForgetAnswer};
 use runtime::ready::Ready;
 use runtime::settings::{self, Settings};
 use runtime::signals::StopSignals;
 use runtime::systemd::{self, Notice};
 use runtime::wiring::{self, StartError};
-use runtime::{check, console, logs, panics, report, text};
+use runtime::{check, console, logs, panics, text};
 use tokio::sync::watch;
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).

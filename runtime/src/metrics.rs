@@ -15,7 +15,7 @@ use axum::routing::get;
 use store_forward::consumer::Deliveries;
 use store_forward::store::ConsumerStatus;
 
-use crate::control::Control;
+use crate::admin::Control;
 use crate::serve::{Connections, Counts};
 
 /// Upper bounds of the latency histogram's buckets in milliseconds, as Dapr's.
@@ -142,7 +142,7 @@ fn render_connections(out: &mut String, counts: Counts) {
     }
 }
 
-fn render_status(out: &mut String, status: &crate::control::Status) {
+fn render_status(out: &mut String, status: &crate::admin::Status) {
     let store = &status.store;
     head(out, "pannier_disk_bytes", "gauge", "Bytes on disk.");
     let _ = writeln!(out, "pannier_disk_bytes {}", store.disk_bytes);

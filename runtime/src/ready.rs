@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use crate::control::{ComponentStatus, Control};
+use crate::admin::{ComponentStatus, Control};
 use crate::text;
 
 /// A process whose start is over.

@@ -19,9 +19,9 @@ use store_forward::store::{OpenError, Options};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::admin::{ComponentStatus, Control, losses};
 use crate::api::metadata::ComponentInfo;
 use crate::check;
-use crate::control::{ComponentStatus, Control, losses};
 use crate::load::{Ground, Loaded, load};
 use crate::metrics::{self, Calls};
 use crate::pubsub::PubSubBlock;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::{StartError, listen, wait_owned};
+use crate::admin::ServedApp;
 use crate::api::health::Health;
 use crate::api::metadata::{
     AppConnection, ComponentInfo, Described, HealthInfo, RuleInfo, SubscriptionInfo,
@@ -15,7 +16,6 @@ use crate::api::metadata::{
 use crate::api::{self, Api, ApiState, ApiToken, Blocks};
 use crate::app::{self as channel, AppChannel, ChannelOptions};
 use crate::blocks::StateStores;
-use crate::control::ServedApp;
 use crate::load::Loaded;
 use crate::metrics::{Calls, Observer, observe};
 use crate::pubsub::subscriptions::Subscription;
