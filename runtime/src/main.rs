@@ -4,15 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use runtime::admin::server::{self as control, ForgetAnswer};
-use runtime::admin::text as report;
+use runtime::admin::client::{ask, ask_json};
+use runtime::admin::messages::{ForgetConsumer, ForgottenBacklog, GetStatus, RetryConsumer};
 use runtime::cli::{self, CheckArgs, Command, ForgetArgs, RetryArgs, RunArgs, StatusArgs};
 use runtime::ready::Ready;
 use runtime::settings::{self, Settings};
 use runtime::signals::StopSignals;
 use runtime::systemd::{self, Notice};
 use runtime::wiring::{self, StartError};
-use runtime::{check, console, logs, panics, text};
+use runtime::{admin, check, console, logs, panics, text};
 use tokio::sync::watch;
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
@@ -134,26 +134,24 @@ async fn check(args: CheckArgs) -> ExitCode {
 }
 
 async fn status(args: StatusArgs) -> ExitCode {
-    let answer = match control::ask(&data_dir(args.data_dir), "GET", "/status").await {
-        Ok(answer) => answer,
-        Err(error) => return fail(&error.to_string(), 1),
-    };
-    let value: serde_json::Value = match serde_json::from_slice(&answer) {
-        Ok(value) => value,
-        Err(error) => return fail(&format!("the answer can't be read: {error}"), 1),
-    };
-    if args.json {
-        print(&text::json(&value))
+    let data_dir = data_dir(args.data_dir);
+    let text = if args.json {
+        ask_json(&data_dir, &GetStatus).await.map(|status| text::json(&status))
     } else {
-        print(&report::text(&value, console::width()))
+        let status = ask(&data_dir, &GetStatus).await;
+        status.map(|status| admin::text::render(&status, console::width()))
+    };
+    match text {
+        Ok(text) => print(&text),
+        Err(error) => fail(&error.to_string(), 1),
     }
 }
 
 async fn forget(args: ForgetArgs) -> ExitCode {
     let ForgetArgs { consumer, force, data_dir } = args;
-    let data_dir = self::data_dir(data_dir);
-    match control::ask_to_forget(&data_dir, &consumer, force).await {
-        Ok(ForgetAnswer { deleted, kept }) => {
+    let request = ForgetConsumer { consumer, force };
+    match ask(&self::data_dir(data_dir), &request).await {
+        Ok(ForgottenBacklog { deleted, kept }) => {
             let messages = text::count(deleted, "message", "messages");
             let alone = match deleted {
                 0 => "",
@@ -163,7 +161,7 @@ async fn forget(args: ForgetArgs) -> ExitCode {
             let stay = if kept == 1 { "stays" } else { "stay" };
             print(&format!(
                 "forgot {}: {messages} deleted{alone}, {kept} {stay} for others\n",
-                text::escape(&consumer)
+                text::escape(&request.consumer)
             ))
         }
         Err(error) => fail(&error.to_string(), 1),
@@ -172,10 +170,11 @@ async fn forget(args: ForgetArgs) -> ExitCode {
 
 async fn retry(args: RetryArgs) -> ExitCode {
     let RetryArgs { consumer, data_dir } = args;
-    match control::ask_to_retry(&self::data_dir(data_dir), &consumer).await {
+    let request = RetryConsumer { consumer };
+    match ask(&self::data_dir(data_dir), &request).await {
         Ok(held) => {
             let messages = text::count(held, "held message", "held messages");
-            print(&format!("{} tries {messages} again\n", text::escape(&consumer)))
+            print(&format!("{} tries {messages} again\n", text::escape(&request.consumer)))
         }
         Err(error) => fail(&error.to_string(), 1),
     }

@@ -140,7 +140,7 @@ pub async fn run(
         apps.push(app::start(app, &parts, &mut servers, &mut drains).await?);
     }
     let control = Control {
-        store: store.clone(),
+        store: Some(store.clone()),
         disk_limit: settings.limits.disk_bytes,
         uplinks: Arc::new(statuses.clone()),
         apps: Arc::new(apps),

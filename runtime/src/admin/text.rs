@@ -1,5 +1,4 @@
-//! `pannier status` for people. Everything is read from the JSON that the process answers, so that a
-//! field it doesn't know is left out.
+//! The text of `pannier status`.
 
 mod problems;
 mod table;
@@ -8,32 +7,37 @@ mod table;
 mod tests;
 
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
+use store_forward::consumer::LastRefusal;
+use store_forward::store::{self, ConsumerStatus, InactiveStatus, StateStatus, StreamStatus};
 
+use super::{AppStatus, Status};
 use crate::text;
+use crate::uplink::Snapshot;
 use table::table;
 
-/// Columns of what is wrapped where there is no terminal.
+/// Columns to which sentences are wrapped where there is no terminal.
 const WIDTH_WITHOUT_TERMINAL: usize = 100;
 
-/// The status as text: first what is wrong and what to do, then the facts. Lines fit into `width`
-/// columns if there is one, with names cut for that.
+/// Renders a status: first the problems with their remedies, then the facts. Lines fit into `width`
+/// columns if there is one; names are cut for that.
 #[must_use]
-pub fn text(status: &Value, width: Option<usize>) -> String {
+pub fn render(status: &Status, width: Option<usize>) -> String {
     let mut out = String::new();
     problems(&mut out, status, width);
-    node(&mut out, status, width);
-    uplinks(&mut out, status, width);
-    apps(&mut out, status, width);
-    state(&mut out, status, width);
-    consumers(&mut out, status, width);
-    streams(&mut out, status, width);
+    process(&mut out, status, width);
+    uplinks(&mut out, &status.uplinks, width);
+    apps(&mut out, &status.apps, width);
+    if let Some(store) = &status.store {
+        state(&mut out, &store.state, width);
+        consumers(&mut out, &store.consumers, width);
+        streams(&mut out, &store.streams, width);
+    }
     out
 }
 
-fn problems(out: &mut String, status: &Value, width: Option<usize>) {
+fn problems(out: &mut String, status: &Status, width: Option<usize>) {
     let problems = problems::find(status, now_ms());
     if problems.is_empty() {
         let _ = writeln!(out, "no problems\n");
@@ -41,171 +45,175 @@ fn problems(out: &mut String, status: &Value, width: Option<usize>) {
     }
     let _ = writeln!(out, "{}", text::count(problems.len() as u64, "problem", "problems"));
     for problem in problems {
-        line(out, &format!("- {problem}"), width, 2);
+        sentence(out, &format!("- {problem}"), width);
     }
     let _ = writeln!(out);
 }
 
-fn node(out: &mut String, status: &Value, width: Option<usize>) {
-    let (name, version) = (str(status, "node"), str(status, "version"));
-    let (epoch, pid) = (num(status, "epoch"), num(status, "pid"));
-    line(out, &format!("node {name} (epoch {epoch}), pannier {version}, pid {pid}"), width, 2);
-    let used = text::bytes(num(status, "disk_bytes"));
-    let of = status["disk_limit"].as_u64().map(|limit| format!(" of {}", text::bytes(limit)));
-    line(out, &format!("disk: {used}{}", of.unwrap_or_default()), width, 2);
-    let volatile = list(status, "components").filter(|one| one["durable"] == false);
-    let volatile: Vec<String> =
-        volatile.map(|one| format!("{} ({})", str(one, "name"), str(one, "type"))).collect();
+fn process(out: &mut String, status: &Status, width: Option<usize>) {
+    let pannier = format!("pannier {}, pid {}", text::escape(&status.version), status.pid);
+    match &status.store {
+        Some(store) => node(out, status, store, &pannier, width),
+        None => sentence(out, &pannier, width),
+    }
+    let volatile = status.components.iter().filter(|component| !component.durable);
+    let volatile = volatile.map(|component| {
+        format!("{} ({})", text::escape(&component.name), text::escape(&component.kind))
+    });
+    let volatile: Vec<String> = volatile.collect();
     if !volatile.is_empty() {
         let text = format!("in memory only, empty after a restart: {}", volatile.join(", "));
-        line(out, &text, width, 2);
+        sentence(out, &text, width);
     }
 }
 
-fn uplinks(out: &mut String, status: &Value, width: Option<usize>) {
+fn node(
+    out: &mut String,
+    status: &Status,
+    store: &store::Status,
+    pannier: &str,
+    width: Option<usize>,
+) {
+    let name = text::escape(&store.node);
+    sentence(out, &format!("node {name} (epoch {}), {pannier}", store.epoch), width);
+    let used = text::bytes(store.disk_bytes);
+    let limit = status.disk_limit.map(|limit| format!(" of {}", text::bytes(limit)));
+    sentence(out, &format!("disk: {used}{}", limit.unwrap_or_default()), width);
+}
+
+fn uplinks(out: &mut String, uplinks: &[Snapshot], width: Option<usize>) {
     let head = ["UPLINK", "BROKER", "STATE", "FOR", "IN FLIGHT", "SENT", "RECEIVED"];
-    let rows = list(status, "uplinks").map(|uplink| {
-        let connected = uplink["connected"] == true;
+    let rows = uplinks.iter().map(|uplink| {
         vec![
-            str(uplink, "name"),
-            str(uplink, "url"),
-            if connected { "connected" } else { "not connected" }.to_owned(),
-            ago(uplink, "since"),
-            num(uplink, "in_flight").to_string(),
-            num(uplink, "acknowledged").to_string(),
-            num(uplink, "received").to_string(),
+            text::escape(&uplink.name),
+            text::escape(&uplink.url),
+            if uplink.connected { "connected" } else { "not connected" }.to_owned(),
+            time_since(uplink.since),
+            uplink.in_flight.to_string(),
+            uplink.acknowledged.to_string(),
+            uplink.received.to_string(),
         ]
     });
     table(out, &head, rows.collect(), width);
-    for uplink in list(status, "uplinks").filter(|uplink| uplink["connected"] == true) {
-        let error = &uplink["last_error"];
-        if error["text"].is_string() {
-            let (name, ago, error) = (str(uplink, "name"), ago(error, "at"), str(error, "text"));
-            line(out, &format!("last error of {name}, {ago} ago: {error}"), width, 2);
+    // The error of an uplink that is not connected is among the problems.
+    for uplink in uplinks.iter().filter(|uplink| uplink.connected) {
+        if let Some(error) = &uplink.last_error {
+            let name = text::escape(&uplink.name);
+            let ago = time_since(error.at);
+            let error = text::escape(&error.text);
+            sentence(out, &format!("last error of {name}, {ago} ago: {error}"), width);
         }
     }
 }
 
-fn apps(out: &mut String, status: &Value, width: Option<usize>) {
-    let rows = list(status, "apps").map(|app| {
-        let called_at = app["app_port"].as_u64().map_or_else(|| "-".into(), |p| p.to_string());
-        vec![str(app, "id"), num(app, "http_port").to_string(), called_at, str(app, "state")]
+fn apps(out: &mut String, apps: &[AppStatus], width: Option<usize>) {
+    let rows = apps.iter().map(|app| {
+        vec![
+            text::escape(&app.id),
+            app.http_port.to_string(),
+            app.app_port.map_or_else(|| "-".into(), |port| port.to_string()),
+            text::escape(app.state.name()),
+        ]
     });
     table(out, &["APP", "API PORT", "APP PORT", "STATE"], rows.collect(), width);
 }
 
-fn state(out: &mut String, status: &Value, width: Option<usize>) {
-    let rows = list(status, "state").map(|store| {
-        let bytes = text::bytes(num(store, "bytes"));
-        vec![str(store, "component"), num(store, "keys").to_string(), bytes]
+fn state(out: &mut String, components: &[StateStatus], width: Option<usize>) {
+    let rows = components.iter().map(|state| {
+        vec![text::escape(&state.component), state.keys.to_string(), text::bytes(state.bytes)]
     });
     table(out, &["STATE STORE", "KEYS", "BYTES"], rows.collect(), width);
 }
 
-fn consumers(out: &mut String, status: &Value, width: Option<usize>) {
-    let rows = list(status, "consumers").map(|consumer| {
+fn consumers(out: &mut String, consumers: &[ConsumerStatus], width: Option<usize>) {
+    let rows = consumers.iter().map(|consumer| {
         vec![
-            str(consumer, "name"),
-            str(consumer, "kind"),
-            num(consumer, "backlog").to_string(),
-            age(consumer),
+            text::escape(&consumer.name),
+            text::escape(&consumer.kind),
+            consumer.backlog.to_string(),
+            age(consumer.oldest_age_ms),
             remarks(consumer),
         ]
     });
     table(out, &["CONSUMER", "KIND", "WAITING", "OLDEST", "REMARKS"], rows.collect(), width);
-    for consumer in list(status, "consumers") {
-        if let Some(refusal) = refusal(consumer) {
-            let text = format!("last refusal of {}, {refusal}", str(consumer, "name"));
-            line(out, &text, width, 2);
+    for consumer in consumers {
+        if let Some(last) = &consumer.last_refusal {
+            let name = text::escape(&consumer.name);
+            sentence(out, &format!("last refusal of {name}, {}", refusal(last)), width);
         }
     }
 }
 
-/// What is unusual about a consumer.
-fn remarks(consumer: &Value) -> String {
+/// Describes the unusual about a consumer, if there is anything.
+fn remarks(consumer: &ConsumerStatus) -> String {
     let mut remarks = Vec::new();
-    let inactive = &consumer["inactive"];
-    if inactive.is_object() {
-        remarks.push(str(inactive, "reason"));
-        if inactive["collecting"] == true {
+    if let Some(InactiveStatus { reason, collecting, kept_for_ms }) = &consumer.inactive {
+        remarks.push(text::escape(reason));
+        if *collecting {
             remarks.push("still collects".into());
         }
-        if let Some(ms) = inactive["kept_for_ms"].as_u64() {
-            remarks.push(format!("kept for {}", text::duration(Duration::from_millis(ms))));
+        if let Some(ms) = kept_for_ms {
+            remarks.push(format!("kept for {}", text::duration(Duration::from_millis(*ms))));
         }
     }
-    for (field, name) in [("held", "held"), ("unmatched", "unmatched")] {
-        let count = num(consumer, field);
-        if count > 0 {
-            remarks.push(format!("{count} {name}"));
-        }
+    if consumer.held > 0 {
+        remarks.push(format!("{} held", consumer.held));
+    }
+    if consumer.unmatched > 0 {
+        remarks.push(format!("{} unmatched", consumer.unmatched));
     }
     remarks.join(", ")
 }
 
-/// When a consumer refused a message last, which one, and why.
-fn refusal(consumer: &Value) -> Option<String> {
-    let refusal = consumer["last_refusal"].as_object().map(|_| &consumer["last_refusal"])?;
-    let (topic, reason) = (str(refusal, "topic"), str(refusal, "reason"));
-    let (sequence, attempt) = (num(refusal, "sequence"), num(refusal, "attempt"));
-    let ago = ago(refusal, "at");
-    Some(format!("{ago} ago: message {sequence} of {topic}, attempt {attempt}: {reason}"))
+/// Describes a refusal: time, message and reason.
+fn refusal(refusal: &LastRefusal) -> String {
+    let LastRefusal { topic, sequence, attempt, reason, at } = refusal;
+    let ago = time_since(u64::try_from(*at).unwrap_or_default());
+    let topic = text::escape(topic);
+    let reason = text::escape(reason);
+    format!("{ago} ago: message {sequence} of {topic}, attempt {attempt}: {reason}")
 }
 
-fn streams(out: &mut String, status: &Value, width: Option<usize>) {
-    let rows = list(status, "streams").map(|stream| {
+fn streams(out: &mut String, streams: &[StreamStatus], width: Option<usize>) {
+    let rows = streams.iter().map(|stream| {
+        let mut lost = stream.lost.by_reason();
+        lost.sort_unstable_by_key(|lost| lost.reason);
         vec![
-            format!("{}/{}", str(stream, "pubsub"), str(stream, "topic")),
-            num(stream, "last_sequence").to_string(),
-            num(stream, "messages").to_string(),
-            text::bytes(num(stream, "bytes")),
-            age(stream),
-            losses(&stream["lost"]),
+            format!("{}/{}", text::escape(&stream.pubsub), text::escape(&stream.topic)),
+            stream.last_sequence.to_string(),
+            stream.messages.to_string(),
+            text::bytes(stream.bytes),
+            age(stream.oldest_age_ms),
+            losses(lost.iter().map(|lost| (lost.reason, lost.messages))),
         ]
     });
     table(out, &["STREAM", "LAST", "KEPT", "BYTES", "OLDEST", "LOST"], rows.collect(), width);
 }
 
-/// Counts by reason, as far as there are any: `3 expired, 2 dropped`.
-fn losses(lost: &Value) -> String {
-    let counts = lost.as_object().into_iter().flatten();
-    let counts = counts.filter_map(|(reason, count)| Some((reason, count.as_u64()?)));
-    let counts = counts.filter(|(_, count)| *count > 0);
-    let counts = counts.map(|(reason, count)| format!("{count} {}", reason.replace('_', " ")));
-    counts.collect::<Vec<_>>().join(", ")
+/// Lists the reasons that have a count: `2 dropped, 3 expired`.
+fn losses<'a>(by_reason: impl Iterator<Item = (&'a str, u64)>) -> String {
+    let counted = by_reason.filter(|(_, messages)| *messages > 0);
+    let listed = counted.map(|(reason, messages)| {
+        format!("{messages} {}", text::escape(&reason.replace('_', " ")))
+    });
+    listed.collect::<Vec<_>>().join(", ")
 }
 
-/// A line of words, wrapped.
-fn line(out: &mut String, text: &str, width: Option<usize>, indent: usize) {
-    let width = width.unwrap_or(WIDTH_WITHOUT_TERMINAL);
-    let _ = writeln!(out, "{}", text::wrap(text, width, indent));
+/// Writes a sentence, wrapped; lines after the first are indented.
+fn sentence(out: &mut String, text: &str, width: Option<usize>) {
+    let _ = writeln!(out, "{}", text::wrap(text, width.unwrap_or(WIDTH_WITHOUT_TERMINAL), 2));
 }
 
-fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
-    value[name].as_array().into_iter().flatten()
+fn age(ms: Option<u64>) -> String {
+    ms.map_or_else(|| "-".into(), |ms| text::duration(Duration::from_millis(ms)))
 }
 
-/// A text of others, safe for a terminal.
-fn str(value: &Value, name: &str) -> String {
-    text::escape(value[name].as_str().unwrap_or_default())
-}
-
-fn num(value: &Value, name: &str) -> u64 {
-    value[name].as_u64().unwrap_or_default()
-}
-
-fn age(row: &Value) -> String {
-    let age = row["oldest_age_ms"].as_u64();
-    age.map_or_else(|| "-".into(), |ms| text::duration(Duration::from_millis(ms)))
-}
-
-/// How long ago a time was, by the wall clock: for people only.
-fn ago(value: &Value, name: &str) -> String {
-    let since = now_ms().saturating_sub(num(value, name));
-    text::duration(Duration::from_secs(since / 1000))
+/// Renders the time since `unix_ms` by the wall clock, which may have been set meanwhile.
+fn time_since(unix_ms: u64) -> String {
+    text::duration(Duration::from_secs(now_ms().saturating_sub(unix_ms) / 1000))
 }
 
 fn now_ms() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.ok().and_then(|now| u64::try_from(now.as_millis()).ok()).unwrap_or_default()
 }
