@@ -2,7 +2,8 @@
 //!
 //! | module | one sentence |
 //! | --- | --- |
-//! | [`cli`] | the command line, with daprd's names |
+//! | [`cli`] | the command line: one module per command |
+//! | [`flags`] | the flags of `pannier run`, with daprd's names |
 //! | [`settings`] | flags and files together |
 //! | [`check`] | what is wrong with settings, found before anything starts |
 //! | [`secret`] | passwords and tokens, from where a resource says |
@@ -33,6 +34,7 @@ pub mod blocks;
 pub mod check;
 pub mod cli;
 pub mod console;
+pub mod flags;
 pub mod json_error;
 pub mod load;
 pub mod logs;

@@ -8,7 +8,7 @@ use config::model::{App, HealthCheck, Node, NodeLimits, Origin, Resources, Secre
 use store_forward::ids::NodeId;
 use store_forward::limits::Limits;
 
-use crate::cli::RunArgs;
+use crate::flags::RunArgs;
 use crate::secret::reveal;
 
 /// The port of the first app's HTTP API, daprd's.
