@@ -2,7 +2,8 @@
 //!
 //! | module | one sentence |
 //! | --- | --- |
-//! | [`cli`] | the command line, with daprd's names |
+//! | [`cli`] | the command line: one module per command |
+//! | [`flags`] | the flags of `pannier run`, with daprd's names |
 //! | [`settings`] | flags and files together |
 //! | [`check`] | what is wrong with settings, found before anything starts |
 //! | [`secret`] | passwords and tokens, from where a resource says |
@@ -15,8 +16,7 @@
 //! | [`channel`] | the protocols by which apps are called |
 //! | [`uplink`] | the way out to an MQTT broker |
 //! | [`tls`] | TLS by rustls, from files that may be renewed |
-//! | [`control`] | the socket that `pannier status` asks |
-//! | [`report`] | `pannier status` for people |
+//! | [`admin`] | the control socket, its client, and the text of `pannier status` |
 //! | [`ready`] | what is told once the start is over |
 //! | [`metrics`] | `/metrics` |
 //! | [`panics`] | the last word of a process that can't go on |
@@ -26,6 +26,7 @@
 //! | [`signals`] | the signals that ask for the end |
 //! | [`systemd`] | what the service manager is told |
 
+pub mod admin;
 pub mod api;
 pub mod app;
 pub mod assemble;
@@ -33,14 +34,12 @@ pub mod channel;
 pub mod check;
 pub mod cli;
 pub mod console;
-pub mod control;
-
+pub mod flags;
 pub mod logs;
 pub mod metrics;
 pub mod panics;
 pub mod pubsub;
 pub mod ready;
-pub mod report;
 pub mod secret;
 pub mod serve;
 pub mod settings;

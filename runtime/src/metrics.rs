@@ -1,7 +1,7 @@
-//! `/metrics`: Dapr's names where Dapr has one, ours beside them, as Prometheus text.
+//! `/metrics` as Prometheus text: Dapr's names for metrics that Dapr has too, `pannier_` for the others.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,17 +11,16 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-
 use store_forward::consumer::Deliveries;
-use store_forward::store::ConsumerStatus;
+use store_forward::store::{self, ConsumerStatus, StreamStatus};
 
-use crate::control::Control;
+use crate::admin::{Control, Status};
 use crate::serve::{Connections, Counts};
 
 /// Upper bounds of the latency histogram's buckets in milliseconds, as Dapr's.
 const BUCKETS_MS: [u64; 12] = [1, 2, 3, 5, 10, 20, 50, 100, 250, 500, 1_000, 10_000];
 
-/// Calls of the HTTP API, by app, method, route and status.
+/// Counts of the calls of the HTTP API, by app, method, route and status.
 #[derive(Default)]
 pub struct Calls {
     by_label: Mutex<BTreeMap<Label, Count>>,
@@ -39,21 +38,22 @@ struct Label {
 struct Count {
     calls: u64,
     sum_ms: f64,
+    /// Calls that took no longer than each of [`BUCKETS_MS`].
     buckets: [u64; BUCKETS_MS.len()],
 }
 
-/// What the middleware of one app needs.
+/// State of the middleware that observes the calls of one app.
 #[derive(Clone)]
 pub struct Observer {
-    /// Where calls are counted.
+    /// The counts to add to.
     pub calls: Arc<Calls>,
     /// The app.
     pub app: Arc<str>,
-    /// Whether each call is logged.
+    /// True if each call is logged.
     pub log: bool,
 }
 
-/// Counts a call, and logs it where that is asked for.
+/// Counts a call, and logs it if the observer says so.
 pub async fn observe(State(observer): State<Observer>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = method(request.method());
@@ -74,181 +74,193 @@ impl Calls {
     fn count(&self, label: Label, took: Duration) {
         let mut by_label = self.by_label.lock().unwrap_or_else(PoisonError::into_inner);
         let count = by_label.entry(label).or_default();
-        let ms = took.as_secs_f64() * 1e3;
         count.calls += 1;
-        count.sum_ms += ms;
+        count.sum_ms += took.as_secs_f64() * 1e3;
         for (bucket, bound) in count.buckets.iter_mut().zip(BUCKETS_MS) {
             *bucket += u64::from(took <= Duration::from_millis(bound));
         }
     }
-
-    fn render(&self, out: &mut String) {
-        let by_label = self.by_label.lock().unwrap_or_else(PoisonError::into_inner);
-        head(out, "dapr_http_server_request_count", "counter", "Calls of the HTTP API.");
-        for (label, count) in by_label.iter() {
-            let _ = writeln!(
-                out,
-                "dapr_http_server_request_count{{{}}} {}",
-                labels(label),
-                count.calls
-            );
-        }
-        head(out, "dapr_http_server_latency", "histogram", "Milliseconds that calls took.");
-        for (label, count) in by_label.iter() {
-            let labels = labels(label);
-            for (bound, calls) in BUCKETS_MS.iter().zip(count.buckets) {
-                let _ = writeln!(
-                    out,
-                    "dapr_http_server_latency_bucket{{{labels},le=\"{bound}\"}} {calls}"
-                );
-            }
-            let _ = writeln!(
-                out,
-                "dapr_http_server_latency_bucket{{{labels},le=\"+Inf\"}} {}",
-                count.calls
-            );
-            let _ = writeln!(out, "dapr_http_server_latency_sum{{{labels}}} {:.3}", count.sum_ms);
-            let _ = writeln!(out, "dapr_http_server_latency_count{{{labels}}} {}", count.calls);
-        }
-    }
 }
 
-/// What is served at the metrics port.
+/// The sources of the metrics.
+#[derive(Clone)]
+struct Sources {
+    calls: Arc<Calls>,
+    control: Control,
+    connections: Arc<Connections>,
+}
+
+/// Returns the routes of the metrics port.
 pub fn router(calls: Arc<Calls>, control: Control, connections: Arc<Connections>) -> Router {
-    Router::new().route("/metrics", get(serve)).with_state((calls, control, connections))
+    let sources = Sources { calls, control, connections };
+    Router::new().route("/metrics", get(serve)).with_state(sources)
 }
 
-type Served = (Arc<Calls>, Control, Arc<Connections>);
-
-async fn serve(State((calls, control, connections)): State<Served>) -> Response {
-    let mut out = String::new();
-    calls.render(&mut out);
-    render_connections(&mut out, connections.counts());
-    if let Ok(status) = control.status() {
-        render_status(&mut out, &status);
+async fn serve(State(sources): State<Sources>) -> Response {
+    let mut page = Page::default();
+    render_calls(&mut page, &sources.calls);
+    render_connections(&mut page, sources.connections.counts());
+    if let Ok(status) = sources.control.status() {
+        render_status(&mut page, &status);
     }
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], out).into_response()
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], page.0).into_response()
 }
 
-fn render_connections(out: &mut String, counts: Counts) {
-    let Counts { open, evicted, refused, slow, stalled } = counts;
-    head(out, "pannier_connections", "gauge", "Clients' connections.");
-    let _ = writeln!(out, "pannier_connections {open}");
-    head(out, "pannier_connections_ended", "counter", "Connections that were closed, by reason.");
-    let reasons =
-        [("evicted", evicted), ("refused", refused), ("slow", slow), ("stalled", stalled)];
-    for (reason, count) in reasons {
-        let _ = writeln!(out, "pannier_connections_ended{{reason=\"{reason}\"}} {count}");
+fn render_calls(page: &mut Page, calls: &Calls) {
+    let by_label = calls.by_label.lock().unwrap_or_else(PoisonError::into_inner);
+    page.head("dapr_http_server_request_count", "counter", "Calls of the HTTP API.");
+    for (label, count) in by_label.iter() {
+        page.sample("dapr_http_server_request_count", &call_labels(label), count.calls);
     }
-}
-
-fn render_status(out: &mut String, status: &crate::control::Status) {
-    let store = &status.store;
-    head(out, "pannier_disk_bytes", "gauge", "Bytes on disk.");
-    let _ = writeln!(out, "pannier_disk_bytes {}", store.disk_bytes);
-    head(out, "pannier_disk_limit_bytes", "gauge", "Bytes on disk that the store may use.");
-    let _ = writeln!(out, "pannier_disk_limit_bytes {}", status.disk_limit);
-    head(out, "pannier_log_lines_lost", "counter", "Log lines that could not be written.");
-    let _ = writeln!(out, "pannier_log_lines_lost {}", status.log_lines_lost);
-    head(out, "pannier_store_poisoned", "gauge", "1 once the store refuses writes.");
-    let _ = writeln!(out, "pannier_store_poisoned {}", u8::from(store.poisoned.is_some()));
-    head(out, "pannier_stream_messages", "gauge", "Messages kept in a stream.");
-    for stream in &store.streams {
-        let labels = stream_labels(stream);
-        let _ = writeln!(out, "pannier_stream_messages{{{labels}}} {}", stream.messages);
-    }
-    head(out, "pannier_stream_published", "counter", "Messages ever published to a stream.");
-    for stream in &store.streams {
-        let labels = stream_labels(stream);
-        let _ = writeln!(out, "pannier_stream_published{{{labels}}} {}", stream.last_sequence);
-    }
-    head(out, "pannier_stream_lost", "counter", "Messages lost, by reason.");
-    for stream in &store.streams {
-        let labels = stream_labels(stream);
-        let lost = stream.lost;
-        for (reason, count) in [
-            ("expired", lost.expired),
-            ("overflowed", lost.overflowed),
-            ("dropped", lost.dropped),
-            ("unclaimed", lost.unclaimed),
-            ("damaged", lost.damaged),
-            ("too_large", lost.too_large),
-        ] {
-            let _ = writeln!(out, "pannier_stream_lost{{{labels},reason=\"{reason}\"}} {count}");
+    page.head("dapr_http_server_latency", "histogram", "Milliseconds that calls took.");
+    for (label, count) in by_label.iter() {
+        let labels = call_labels(label);
+        for (bound, calls) in BUCKETS_MS.iter().zip(count.buckets) {
+            let labels = format!("{labels},le=\"{bound}\"");
+            page.sample("dapr_http_server_latency_bucket", &labels, calls);
         }
-    }
-    head(out, "pannier_consumer_backlog", "gauge", "Messages that wait for a consumer.");
-    for consumer in &store.consumers {
-        let name = escape(&consumer.name);
-        let _ =
-            writeln!(out, "pannier_consumer_backlog{{consumer=\"{name}\"}} {}", consumer.backlog);
-    }
-    render_claims(out, &store.consumers);
-    render_deliveries(out, &store.consumers);
-    head(out, "pannier_uplink_connected", "gauge", "1 while an uplink is connected.");
-    for uplink in &status.uplinks {
-        let (name, connected) = (escape(&uplink.name), u8::from(uplink.connected));
-        let _ = writeln!(out, "pannier_uplink_connected{{uplink=\"{name}\"}} {connected}");
+        let all = format!("{labels},le=\"+Inf\"");
+        page.sample("dapr_http_server_latency_bucket", &all, count.calls);
+        let sum = format_args!("{:.3}", count.sum_ms);
+        page.sample("dapr_http_server_latency_sum", &labels, sum);
+        page.sample("dapr_http_server_latency_count", &labels, count.calls);
     }
 }
 
-/// What waits for consumers that nobody configures, or that their filters no longer match.
-fn render_claims(out: &mut String, consumers: &[ConsumerStatus]) {
-    let help = "Messages kept for a consumer in topics that its filters no longer match.";
-    head(out, "pannier_consumer_unmatched", "gauge", help);
-    for ConsumerStatus { name, unmatched, .. } in consumers {
-        let name = escape(name);
-        let _ = writeln!(out, "pannier_consumer_unmatched{{consumer=\"{name}\"}} {unmatched}");
-    }
-    head(out, "pannier_consumer_inactive", "gauge", "1 while nobody names a consumer.");
-    for ConsumerStatus { name, inactive, .. } in consumers {
-        let (name, inactive) = (escape(name), u8::from(inactive.is_some()));
-        let _ = writeln!(out, "pannier_consumer_inactive{{consumer=\"{name}\"}} {inactive}");
-    }
-}
-
-fn render_deliveries(out: &mut String, consumers: &[ConsumerStatus]) {
-    head(out, "pannier_consumer_held", "gauge", "Messages that the remote can't take for now.");
-    for ConsumerStatus { name, held, .. } in consumers {
-        let _ = writeln!(out, "pannier_consumer_held{{consumer=\"{}\"}} {held}", escape(name));
-    }
-    head(out, "pannier_deliveries", "counter", "Deliveries to a consumer, by outcome.");
-    for ConsumerStatus { name, deliveries, .. } in consumers {
-        let name = escape(name);
-        let Deliveries { acknowledged, refused, rejected, held, unreachable } = deliveries;
-        for (outcome, count) in [
-            ("acknowledged", acknowledged),
-            ("refused", refused),
-            ("rejected", rejected),
-            ("held", held),
-            ("unreachable", unreachable),
-        ] {
-            let _ = writeln!(
-                out,
-                "pannier_deliveries{{consumer=\"{name}\",outcome=\"{outcome}\"}} {count}"
-            );
-        }
-    }
-}
-
-fn head(out: &mut String, name: &str, kind: &str, help: &str) {
-    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-}
-
-fn labels(label: &Label) -> String {
+fn call_labels(label: &Label) -> String {
     let Label { app, method, route, status } = label;
     format!("app_id=\"{}\",method=\"{method}\",path=\"{route}\",status=\"{status}\"", escape(app))
 }
 
-fn stream_labels(stream: &store_forward::store::StreamStatus) -> String {
+fn render_connections(page: &mut Page, counts: Counts) {
+    let Counts { open, evicted, refused, slow, stalled } = counts;
+    page.gauge("pannier_connections", "Clients' connections.", open);
+    let name = "pannier_connections_ended";
+    page.head(name, "counter", "Connections that were closed, by reason.");
+    page.sample(name, "reason=\"evicted\"", evicted);
+    page.sample(name, "reason=\"refused\"", refused);
+    page.sample(name, "reason=\"slow\"", slow);
+    page.sample(name, "reason=\"stalled\"", stalled);
+}
+
+fn render_status(page: &mut Page, status: &Status) {
+    let lines = "Log lines that could not be written.";
+    page.head("pannier_log_lines_lost", "counter", lines);
+    page.sample("pannier_log_lines_lost", "", status.log_lines_lost);
+    if let Some(limit) = status.disk_limit {
+        let help = "Bytes on disk that the store may use.";
+        page.gauge("pannier_disk_limit_bytes", help, limit);
+    }
+    if let Some(store) = &status.store {
+        let poisoned = u8::from(store.poisoned.is_some());
+        page.gauge("pannier_disk_bytes", "Bytes on disk.", store.disk_bytes);
+        page.gauge("pannier_store_poisoned", "1 once the store refuses writes.", poisoned);
+        render_streams(page, store);
+        render_backlogs(page, &store.consumers);
+        render_deliveries(page, &store.consumers);
+    }
+    page.head("pannier_uplink_connected", "gauge", "1 while an uplink is connected.");
+    for uplink in &status.uplinks {
+        let labels = format!("uplink=\"{}\"", escape(&uplink.name));
+        page.sample("pannier_uplink_connected", &labels, u8::from(uplink.connected));
+    }
+}
+
+fn render_streams(page: &mut Page, store: &store::Status) {
+    page.head("pannier_stream_messages", "gauge", "Messages kept in a stream.");
+    for stream in &store.streams {
+        page.sample("pannier_stream_messages", &stream_labels(stream), stream.messages);
+    }
+    page.head("pannier_stream_published", "counter", "Messages ever published to a stream.");
+    for stream in &store.streams {
+        page.sample("pannier_stream_published", &stream_labels(stream), stream.last_sequence);
+    }
+    page.head("pannier_stream_lost", "counter", "Messages lost, by reason.");
+    for stream in &store.streams {
+        let labels = stream_labels(stream);
+        for lost in stream.lost.by_reason() {
+            let labels = format!("{labels},reason=\"{}\"", lost.reason);
+            page.sample("pannier_stream_lost", &labels, lost.messages);
+        }
+    }
+}
+
+fn stream_labels(stream: &StreamStatus) -> String {
     format!("pubsub=\"{}\",topic=\"{}\"", escape(&stream.pubsub), escape(&stream.topic))
+}
+
+fn render_backlogs(page: &mut Page, consumers: &[ConsumerStatus]) {
+    page.head("pannier_consumer_backlog", "gauge", "Messages that wait for a consumer.");
+    for consumer in consumers {
+        page.sample("pannier_consumer_backlog", &consumer_label(consumer), consumer.backlog);
+    }
+    let help = "Messages kept for a consumer in topics that its filters no longer match.";
+    page.head("pannier_consumer_unmatched", "gauge", help);
+    for consumer in consumers {
+        page.sample("pannier_consumer_unmatched", &consumer_label(consumer), consumer.unmatched);
+    }
+    page.head("pannier_consumer_inactive", "gauge", "1 while nobody names a consumer.");
+    for consumer in consumers {
+        let inactive = u8::from(consumer.inactive.is_some());
+        page.sample("pannier_consumer_inactive", &consumer_label(consumer), inactive);
+    }
+    page.head("pannier_consumer_held", "gauge", "Messages that the remote can't take for now.");
+    for consumer in consumers {
+        page.sample("pannier_consumer_held", &consumer_label(consumer), consumer.held);
+    }
+}
+
+fn render_deliveries(page: &mut Page, consumers: &[ConsumerStatus]) {
+    page.head("pannier_deliveries", "counter", "Deliveries to a consumer, by outcome.");
+    for consumer in consumers {
+        let label = consumer_label(consumer);
+        let mut sample = |outcome: &str, deliveries: u64| {
+            let labels = format!("{label},outcome=\"{outcome}\"");
+            page.sample("pannier_deliveries", &labels, deliveries);
+        };
+        let Deliveries { acknowledged, refused, rejected, held, unreachable } = consumer.deliveries;
+        sample("acknowledged", acknowledged);
+        sample("refused", refused);
+        sample("rejected", rejected);
+        sample("held", held);
+        sample("unreachable", unreachable);
+    }
+}
+
+fn consumer_label(consumer: &ConsumerStatus) -> String {
+    format!("consumer=\"{}\"", escape(&consumer.name))
+}
+
+/// Metrics in Prometheus' text format.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    /// Starts a metric; its samples follow.
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    /// Adds a sample. `labels` are separated by commas, with escaped values; there may be none.
+    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
+        let _ = match labels {
+            "" => writeln!(self.0, "{name} {value}"),
+            labels => writeln!(self.0, "{name}{{{labels}}} {value}"),
+        };
+    }
+
+    /// Adds a gauge without labels.
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.head(name, "gauge", help);
+        self.sample(name, "", value);
+    }
 }
 
 fn escape(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-/// A bounded set of names: paths hold keys and topics, which may be without number.
+/// Returns the route's label. Paths hold keys and topics, so the number of paths has no bound.
 fn route(path: &str) -> &'static str {
     const ROUTES: [&str; 7] = [
         "/v1.0/state",

@@ -1,24 +1,21 @@
-//! What is told once the start is over: who is served by what. On a terminal it is a block to read,
-//! elsewhere lines of the log with fields.
+//! The end of the start: the apps, components and uplinks that are served. On a terminal it is a block
+//! to read, elsewhere lines of the log with fields.
 
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use crate::control::{ComponentStatus, Control};
+use store_forward::Store;
+
+use crate::admin::{ComponentStatus, Control};
 use crate::text;
 
 /// A process whose start is over.
 #[derive(Debug)]
 pub struct Ready {
-    node: String,
-    data_dir: PathBuf,
     apps: Vec<ReadyApp>,
     components: Vec<ComponentStatus>,
-    uplinks: Vec<(String, String)>,
-    consumers: u64,
-    waiting: u64,
-    disk_bytes: u64,
-    disk_limit: u64,
+    uplinks: Vec<ReadyUplink>,
+    store: Option<ReadyStore>,
     metrics: Vec<String>,
 }
 
@@ -29,62 +26,75 @@ struct ReadyApp {
     port: Option<u16>,
 }
 
+#[derive(Debug)]
+struct ReadyUplink {
+    name: String,
+    broker: String,
+}
+
+#[derive(Debug)]
+struct ReadyStore {
+    node: String,
+    data_dir: PathBuf,
+    consumers: u64,
+    waiting: u64,
+    disk_bytes: u64,
+    disk_limit: u64,
+}
+
 impl Ready {
-    /// What `control` knows; `metrics` are served there. A store that can't be read counts as empty
-    /// here: `pannier status` tells why.
+    /// Collects the parts of `control`; `metrics` are the addresses at which metrics are served. A
+    /// store that can't be read counts as empty here: `pannier status` shows the error.
     #[must_use]
     pub fn new(control: &Control, metrics: Vec<String>, data_dir: PathBuf) -> Self {
-        let store = control.store.status();
-        let consumers = store.as_ref().map(|store| store.consumers.as_slice()).unwrap_or_default();
-        let uplinks = control.uplinks.iter().map(|uplink| uplink.snapshot());
         let apps = control.apps.iter().map(|app| ReadyApp {
             id: app.id.clone(),
             http: app.addresses.join(" "),
             port: app.channel.as_ref().map(|(_, port)| *port),
         });
+        let uplinks = control.uplinks.iter().map(|uplink| {
+            let status = uplink.snapshot();
+            ReadyUplink { name: status.name, broker: status.url }
+        });
+        let store = control.store.as_ref();
         Self {
-            node: control.store.identity().node.to_string(),
-            data_dir,
             apps: apps.collect(),
             components: (*control.components).clone(),
-            uplinks: uplinks.map(|uplink| (uplink.name, uplink.url)).collect(),
-            consumers: consumers.len() as u64,
-            waiting: consumers.iter().map(|consumer| consumer.backlog).sum(),
-            disk_bytes: store.as_ref().map_or(0, |store| store.disk_bytes),
-            disk_limit: control.disk_limit,
+            uplinks: uplinks.collect(),
+            store: store.map(|store| ReadyStore::new(store, control.disk_limit, data_dir)),
             metrics,
         }
     }
 
-    /// Tells the log.
+    /// Writes a line to the log for each component, uplink and app, and one for the whole.
     pub fn log(&self) {
         for ComponentStatus { name, kind, durable } in &self.components {
             tracing::info!(component = name, r#type = kind, durable, "component is loaded");
         }
-        for (uplink, broker) in &self.uplinks {
-            tracing::info!(uplink, broker, "uplink is configured");
+        for ReadyUplink { name, broker } in &self.uplinks {
+            tracing::info!(uplink = name, broker, "uplink is configured");
         }
         for ReadyApp { id, http, port } in &self.apps {
             tracing::info!(app = id, http, app_port = port, "app is served");
         }
+        let store = self.store.as_ref();
         let http: Vec<&str> = self.apps.iter().map(|app| app.http.as_str()).collect();
         tracing::info!(
-            consumers = self.consumers,
-            waiting = self.waiting,
-            disk = text::bytes(self.disk_bytes),
-            disk_limit = text::bytes(self.disk_limit),
+            consumers = store.map(|store| store.consumers),
+            waiting = store.map(|store| store.waiting),
+            disk = store.map(|store| text::bytes(store.disk_bytes)),
+            disk_limit = store.map(|store| text::bytes(store.disk_limit)),
             metrics = self.metrics.join(" "),
             http = http.join(" "),
             "pannier is ready"
         );
     }
 
-    /// A block for a terminal.
+    /// Renders the block for a terminal.
     #[must_use]
     pub fn text(&self) -> String {
         let mut out = String::new();
         let version = env!("CARGO_PKG_VERSION");
-        let dir = self.data_dir.display();
         let _ = writeln!(out, "\npannier {version} is ready; Ctrl-C ends it\n");
         for ReadyApp { id, http, port } in &self.apps {
             let called = port.map_or_else(String::new, |port| format!(", calls port {port}"));
@@ -94,27 +104,48 @@ impl Ready {
             let kept = if *durable { "" } else { ", in memory only" };
             row(&mut out, "component", &format!("{name}: {kind}{kept}"));
         }
-        for (name, broker) in &self.uplinks {
+        for ReadyUplink { name, broker } in &self.uplinks {
             row(&mut out, "uplink", &format!("{name}: to {broker}"));
         }
-        row(&mut out, "waiting", &self.backlog());
-        let (used, limit) = (text::bytes(self.disk_bytes), text::bytes(self.disk_limit));
-        row(&mut out, "disk", &format!("{used} of {limit}, in {dir}"));
+        if let Some(store) = &self.store {
+            row(&mut out, "waiting", &store.backlog());
+            row(&mut out, "disk", &store.disk());
+        }
         let metrics = if self.metrics.is_empty() { "off".into() } else { self.metrics.join(" ") };
         row(&mut out, "metrics", &metrics);
-        row(&mut out, "node", &self.node);
+        if let Some(store) = &self.store {
+            row(&mut out, "node", &store.node);
+        }
         let _ = writeln!(out);
         out
     }
 }
 
-impl Ready {
+impl ReadyStore {
+    fn new(store: &Store, disk_limit: u64, data_dir: PathBuf) -> Self {
+        let status = store.status().unwrap_or_default();
+        Self {
+            node: store.identity().node.to_string(),
+            data_dir,
+            consumers: status.consumers.len() as u64,
+            waiting: status.consumers.iter().map(|consumer| consumer.backlog).sum(),
+            disk_bytes: status.disk_bytes,
+            disk_limit,
+        }
+    }
+
     fn backlog(&self) -> String {
         if self.consumers == 0 {
             return "nothing yet: no app or uplink has subscribed".into();
         }
         let waiting = text::count(self.waiting, "message", "messages");
         format!("{waiting} for {}", text::count(self.consumers, "consumer", "consumers"))
+    }
+
+    fn disk(&self) -> String {
+        let used = text::bytes(self.disk_bytes);
+        let limit = text::bytes(self.disk_limit);
+        format!("{used} of {limit}, in {}", self.data_dir.display())
     }
 }
 
@@ -127,15 +158,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_terminal_is_shown_who_is_served_by_what() {
+    fn the_block_for_a_terminal_shows_all_that_is_served() {
         let component = |name: &str, kind: &str, durable| ComponentStatus {
             name: name.into(),
             kind: kind.into(),
             durable,
         };
         let ready = Ready {
-            node: "n".into(),
-            data_dir: "/data".into(),
             apps: vec![ReadyApp {
                 id: "shop".into(),
                 http: "http://127.0.0.1:3500".into(),
@@ -145,11 +174,15 @@ mod tests {
                 component("pubsub", "pubsub.redb", true),
                 component("cache", "state.in-memory", false),
             ],
-            uplinks: vec![("home".into(), "broker\u{1b}:1883".into())],
-            consumers: 2,
-            waiting: 1,
-            disk_bytes: 20_480,
-            disk_limit: 1 << 30,
+            uplinks: vec![ReadyUplink { name: "home".into(), broker: "broker\u{1b}:1883".into() }],
+            store: Some(ReadyStore {
+                node: "n".into(),
+                data_dir: "/data".into(),
+                consumers: 2,
+                waiting: 1,
+                disk_bytes: 20_480,
+                disk_limit: 1 << 30,
+            }),
             metrics: Vec::new(),
         };
         let expected = format!(

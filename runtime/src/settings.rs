@@ -8,7 +8,7 @@ use config::model::{App, HealthCheck, Listeners, Node, NodeLimits, Origin, Resou
 use store_forward::ids::NodeId;
 use store_forward::limits::Limits;
 
-use crate::cli::RunArgs;
+use crate::flags::RunArgs;
 use crate::secret::reveal;
 
 /// The default port of the first app's HTTP API, daprd's.

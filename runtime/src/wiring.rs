@@ -19,10 +19,10 @@ use store_forward::store::{OpenError, Options};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::admin::{ComponentStatus, Control, losses};
 use crate::api::http::metadata::ComponentInfo;
 use crate::assemble::{Ground, Loaded, load};
 use crate::check;
-use crate::control::{ComponentStatus, Control, losses};
 use crate::metrics::{self, Calls};
 use crate::pubsub::PubSubBlock;
 use crate::pubsub::cloudevent::{self, Origin};
@@ -140,7 +140,7 @@ pub async fn run(
         apps.push(app::start(app, &parts, &mut servers, &mut drains).await?);
     }
     let control = Control {
-        store: store.clone(),
+        store: Some(store.clone()),
         disk_limit: settings.limits.disk_bytes,
         uplinks: Arc::new(statuses.clone()),
         apps: Arc::new(apps),

@@ -26,7 +26,8 @@ pub use crate::engine::{Committed, OpenError, Options, Published};
 pub use crate::tables::{Cursor, Forgotten, Losses, Row};
 pub use mailbox::News;
 pub use status::{
-    ConsumerStatus, DamageStatus, InactiveStatus, LossStatus, StateStatus, Status, StreamStatus,
+    ConsumerStatus, DamageStatus, InactiveStatus, LossCount, LossStatus, StateStatus, Status,
+    StreamStatus,
 };
 
 use mailbox::{Mailbox, Mailboxes};

@@ -1,26 +1,27 @@
-//! What an uplink is doing, for people and for monitoring.
+//! The status of an uplink, for people and for monitoring.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// The state of one uplink: written by the uplink, read by whoever asks.
+/// The status of one uplink: written by the uplink, read by the control socket and the metrics.
 #[derive(Debug)]
 pub struct UplinkStatus {
     now: Mutex<Snapshot>,
 }
 
 /// An uplink at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Snapshot {
     /// The uplink's name.
     pub name: String,
     /// Host and port of the broker.
     pub url: String,
-    /// Whether there is a connection that messages can go out by.
+    /// True while there is a connection by which messages can go out.
     pub connected: bool,
-    /// Since when that holds, in milliseconds since 1970 by the wall clock.
+    /// Time of the last change of `connected`, in milliseconds since 1970 by the wall clock.
     pub since: u64,
     /// Messages handed to the uplink and not answered yet.
     pub in_flight: u64,
@@ -28,21 +29,22 @@ pub struct Snapshot {
     pub acknowledged: u64,
     /// Messages that came down and were committed since the start.
     pub received: u64,
-    /// What went wrong last.
+    /// The last error, if there was one.
     pub last_error: Option<LastError>,
 }
 
-/// Something that went wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// An error of an uplink.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LastError {
-    /// In words.
+    /// The error's message.
     pub text: String,
-    /// When, in milliseconds since 1970 by the wall clock.
+    /// Time of the error, in milliseconds since 1970 by the wall clock.
     pub at: u64,
 }
 
 impl UplinkStatus {
-    /// Of the uplink `name` to a broker at `host`:`port`, which is not connected yet.
+    /// Creates the status of the uplink `name` to a broker at `host`:`port`, not connected yet.
     #[must_use]
     pub fn new(name: &str, host: &str, port: u16) -> Self {
         let now = Snapshot {
@@ -62,7 +64,7 @@ impl UplinkStatus {
         Self { now: Mutex::new(now) }
     }
 
-    /// What holds now.
+    /// Returns the current status.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.lock().clone()

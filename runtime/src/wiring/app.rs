@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::{StartError, listen, wait_owned};
+use crate::admin::ServedApp;
 use crate::api::http::health::Health;
 use crate::api::http::metadata::{
     AppConnection, ComponentInfo, Described, HealthInfo, RuleInfo, SubscriptionInfo,
@@ -15,7 +16,6 @@ use crate::api::http::metadata::{
 use crate::api::http::{self, Api, ApiState, ApiToken, Blocks};
 use crate::assemble::Loaded;
 use crate::channel::http::{self as channel, AppChannel, ChannelOptions};
-use crate::control::ServedApp;
 use crate::metrics::{Calls, Observer, observe};
 use crate::pubsub::subscriptions::Subscription;
 use crate::pubsub::{PubSubBlock, Subscriptions};

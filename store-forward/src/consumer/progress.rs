@@ -1,16 +1,16 @@
-//! What the deliveries of a consumer come to: counted where they are made, read by whoever asks
-//! for the status.
+//! Outcomes of a consumer's deliveries, counted for the status.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::ids::{ConsumerId, Sequence, StreamId};
 
 /// Outcomes of deliveries since the process started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Deliveries {
     /// The remote has the message.
     pub acknowledged: u64,
@@ -25,15 +25,16 @@ pub struct Deliveries {
 }
 
 /// The last delivery that the remote refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LastRefusal {
     /// The topic, behind its pub/sub component: `pubsub/orders`.
     pub topic: String,
     /// The message's place in the topic.
     pub sequence: u64,
-    /// How often it had been tried, that time included.
+    /// The number of the attempt that was refused, from 1 on.
     pub attempt: u32,
-    /// Why, in at most 200 characters.
+    /// The reason, in at most 200 characters.
     pub reason: String,
     /// Milliseconds since 1970 by the wall clock.
     pub at: i64,
@@ -46,12 +47,12 @@ pub(crate) struct Progress {
     retry: Notify,
 }
 
-/// What was seen of one consumer's deliveries.
+/// Observations of one consumer's deliveries.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) deliveries: Deliveries,
     pub(crate) last_refusal: Option<LastRefusal>,
-    /// Where the held messages are.
+    /// Positions of the held messages.
     pub(crate) held: Vec<(StreamId, Sequence)>,
     pub(crate) held_reason: Option<String>,
 }
@@ -61,7 +62,7 @@ impl Progress {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the consumer to try again what it holds; returns how much that is.
+    /// Asks the consumer to try its held messages again; returns how many there are.
     pub(crate) fn retry(&self) -> usize {
         // Counted first: the consumer shows at once that it holds nothing any more.
         let held = self.seen().held.len();

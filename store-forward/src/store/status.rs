@@ -1,10 +1,11 @@
-//! What the store can tell of itself.
+//! The status of a store: plain data, which other processes read as JSON. A reader of another version
+//! ignores fields that it doesn't know, and fills in those that are missing.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Store;
 use crate::consumer::{Deliveries, LastRefusal};
@@ -15,7 +16,7 @@ use crate::journal::Recovery;
 use crate::record::{ConsumerKind, ConsumerSpec, InactiveReason};
 use crate::tables::{Inactive, Losses, StateCount, StreamView};
 
-/// What the writer thread shows of itself.
+/// Figures that the writer thread publishes.
 #[derive(Default)]
 pub(super) struct Gauges {
     disk_bytes: AtomicU64,
@@ -39,46 +40,49 @@ impl Gauges {
     }
 }
 
-/// A store as it stands.
-#[derive(Clone, Debug, Serialize)]
+/// The status of a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Status {
-    /// The device.
+    /// The id of the node.
     pub node: String,
-    /// This life of its store.
+    /// Epoch of the store, a random number.
     pub epoch: u32,
-    /// Bytes on disk: journal, tables, and what is held back.
+    /// Bytes on disk: journal, tables and reserve.
     pub disk_bytes: u64,
-    /// Why it refuses to write, if it does.
+    /// Cause for which the store refuses writes; `None` while it takes them.
     pub poisoned: Option<String>,
-    /// What opening found damaged.
+    /// Parts of the journal that were found damaged when the store was opened.
     pub damage: Vec<DamageStatus>,
-    /// What its state stores keep.
+    /// Contents of each state store component.
     pub state: Vec<StateStatus>,
-    /// Its streams.
+    /// The streams.
     pub streams: Vec<StreamStatus>,
-    /// Its consumers.
+    /// The consumers.
     pub consumers: Vec<ConsumerStatus>,
 }
 
 /// A damaged part of the journal.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DamageStatus {
     /// The segment's file.
     pub file: String,
-    /// Where in it.
+    /// Offset of the damage in the file, in bytes.
     pub offset: u64,
-    /// How long.
+    /// Length of the damage.
     pub bytes: u64,
-    /// The first record concerned.
+    /// The first damaged record.
     pub from_lsn: u64,
-    /// The last one, where that can be told.
+    /// The last damaged record; `None` if it is unknown.
     pub to_lsn: Option<u64>,
-    /// The file it was copied to.
+    /// File that the damaged bytes were copied to.
     pub set_aside: Option<String>,
 }
 
-/// A stream as it stands.
-#[derive(Clone, Debug, Serialize)]
+/// The status of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StreamStatus {
     /// The pub/sub component.
     pub pubsub: String,
@@ -88,7 +92,7 @@ pub struct StreamStatus {
     pub last_sequence: u64,
     /// Messages kept.
     pub messages: u64,
-    /// Bytes of them.
+    /// Bytes of the messages kept.
     pub bytes: u64,
     /// Age of the oldest message, in elapsed milliseconds.
     pub oldest_age_ms: Option<u64>,
@@ -97,19 +101,20 @@ pub struct StreamStatus {
 }
 
 /// Messages that left without being acknowledged, by reason.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LossStatus {
-    /// Their time to live was over.
+    /// Their time to live had passed.
     pub expired: u64,
-    /// A limit was reached and the policy took them.
+    /// Deleted by the overflow policy when a limit was reached.
     pub overflowed: u64,
     /// A consumer refused them and no dead letter topic was set.
     pub dropped: u64,
     /// No consumer was registered in time.
     pub unclaimed: u64,
-    /// Damage took them.
+    /// Lost with a damaged part of the journal.
     pub damaged: u64,
-    /// The remote of a consumer can't take messages of their size, and too many were held for it.
+    /// Too large for the remote of a consumer, which held too many of them already.
     pub too_large: u64,
 }
 
@@ -120,24 +125,50 @@ impl From<Losses> for LossStatus {
     }
 }
 
-/// A consumer as it stands.
-#[derive(Clone, Debug, Serialize)]
+impl LossStatus {
+    /// Returns each reason with its count.
+    #[must_use]
+    pub fn by_reason(self) -> [LossCount; 6] {
+        let Self { expired, overflowed, dropped, unclaimed, damaged, too_large } = self;
+        [
+            LossCount { reason: "expired", messages: expired },
+            LossCount { reason: "overflowed", messages: overflowed },
+            LossCount { reason: "dropped", messages: dropped },
+            LossCount { reason: "unclaimed", messages: unclaimed },
+            LossCount { reason: "damaged", messages: damaged },
+            LossCount { reason: "too_large", messages: too_large },
+        ]
+    }
+}
+
+/// The number of messages lost for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LossCount {
+    /// The reason's name in [`LossStatus`].
+    pub reason: &'static str,
+    /// Messages lost.
+    pub messages: u64,
+}
+
+/// The status of a consumer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ConsumerStatus {
-    /// Its name.
+    /// The consumer's name, unique in the store.
     pub name: String,
     /// `app` or `uplink`.
-    pub kind: &'static str,
+    pub kind: String,
     /// Messages that wait for it, or are kept for it while it is inactive.
     pub backlog: u64,
     /// Messages that are kept for it in topics that its filters no longer match.
     pub unmatched: u64,
     /// Age of the oldest message in a stream that it has not finished, in elapsed milliseconds.
     pub oldest_age_ms: Option<u64>,
-    /// Set while nobody names it.
+    /// Set while no configuration or app names the consumer.
     pub inactive: Option<InactiveStatus>,
-    /// Messages that its remote can't take while its limits stand.
+    /// Messages held: the remote can't take them until its limits change.
     pub held: u64,
-    /// Why the last of them is held.
+    /// Reason for which the last of them is held.
     pub held_reason: Option<String>,
     /// The last delivery that was refused since the process started.
     pub last_refusal: Option<LastRefusal>,
@@ -145,20 +176,22 @@ pub struct ConsumerStatus {
     pub deliveries: Deliveries,
 }
 
-/// A consumer that nobody names any more.
-#[derive(Clone, Debug, Serialize)]
+/// The state of a consumer that no configuration or app names any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct InactiveStatus {
     /// `not configured` or `not subscribed`.
-    pub reason: &'static str,
-    /// Whether it still collects what is published.
+    pub reason: String,
+    /// True while the consumer still collects new messages.
     pub collecting: bool,
-    /// How much longer its backlog is kept once it has stopped collecting, in milliseconds during
-    /// which the process runs; `None` is for ever.
+    /// Time for which the backlog is kept once collecting has stopped, in milliseconds during which
+    /// the process runs; `None` is for ever.
     pub kept_for_ms: Option<u64>,
 }
 
-/// What a state store component keeps.
-#[derive(Clone, Debug, Serialize)]
+/// The contents of a state store component.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StateStatus {
     /// The component.
     pub component: String,
@@ -169,19 +202,19 @@ pub struct StateStatus {
 }
 
 impl Store {
-    /// Whether it takes nothing more until it is opened again, since its disk failed.
+    /// Returns true once the disk has failed: the store takes no more writes until it is reopened.
     #[must_use]
     pub fn refuses_writes(&self) -> bool {
         self.poisoned().is_some()
     }
 
-    /// Why it takes nothing more, once that is so.
+    /// Returns the cause for which the store takes no more writes, if there is one.
     #[must_use]
     pub fn poisoned(&self) -> Option<String> {
         self.inner.gauges.poisoned.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The store as it stands.
+    /// Returns the status of the store.
     ///
     /// # Errors
     ///
@@ -232,7 +265,7 @@ impl Store {
             let seen = progress.map(|progress| progress.seen().clone()).unwrap_or_default();
             let held = reader.count_kept(&seen.held)?;
             all.push(ConsumerStatus {
-                kind: kind(row.spec.kind),
+                kind: kind(row.spec.kind).into(),
                 inactive: row.inactive.map(|inactive| self.inactive_status(&row.spec, inactive)),
                 name: row.spec.name,
                 backlog,
@@ -253,15 +286,15 @@ impl Store {
         let passed_ms = if inactive.collecting { 0 } else { ran_ms };
         InactiveStatus {
             reason: match inactive.reason {
-                InactiveReason::NotConfigured => "not configured",
-                InactiveReason::NotSubscribed => "not subscribed",
+                InactiveReason::NotConfigured => "not configured".into(),
+                InactiveReason::NotSubscribed => "not subscribed".into(),
             },
             collecting: inactive.collecting,
             kept_for_ms: kept.map(|kept| kept.saturating_sub(passed_ms)),
         }
     }
 
-    /// Warns of what is kept for a consumer in topics that its filters no longer match.
+    /// Warns of messages kept for a consumer in topics that its filters no longer match.
     pub(super) fn tell_unmatched(&self, id: ConsumerId, consumer: &str) -> Result<(), Error> {
         let reader = &self.inner.reader;
         let claims = reader.claims(id)?;

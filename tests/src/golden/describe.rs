@@ -60,7 +60,7 @@ async fn describe_store(dir: &Path) -> String {
         );
     }
     for ConsumerStatus { name, backlog, unmatched, inactive, .. } in &status.consumers {
-        let inactive = inactive.as_ref().map(|it| (it.reason, it.collecting, it.kept_for_ms));
+        let inactive = inactive.as_ref().map(|it| (&it.reason, it.collecting, it.kept_for_ms));
         let _ = writeln!(
             text,
             "consumer {name}: {backlog} wait, {unmatched} unmatched, inactive {inactive:?}"

@@ -1,17 +1,17 @@
-//! Tables that fit into a terminal.
+//! Tables that fit into the columns of a terminal.
 
 use std::fmt::Write;
 
 use crate::text;
 
-/// Columns that a name keeps, however narrow the terminal.
+/// Characters to which names are cut at most, however narrow the terminal.
 const LEAST_NAME: usize = 12;
-/// Between two columns.
+/// Spaces between two columns.
 const GAP: usize = 2;
 
-/// Writes aligned rows below their head, with an empty line before them; nothing if there are none.
-/// A column that is empty is left out. The names in the first column are cut so that lines fit into
-/// `width`; where that doesn't do, lines are cut.
+/// Writes an empty line, the head and the aligned rows; nothing if there are no rows. Empty columns
+/// are left out. The names in the first column are cut so that lines fit into `width`; if that is not
+/// enough, whole lines are cut.
 pub(super) fn table(
     out: &mut String,
     head: &[&str],
