@@ -16,11 +16,11 @@ use super::downlink::{self, DownlinkError, Target};
 use super::failure::{LinkError, Peer};
 use super::session::{self, Client, Event, EventLoop, Received, Stalled, Terms, UNACKED_MAX};
 use super::sink::{Lane, Pending};
-use super::status::UplinkStatus;
 use super::subscriptions::Subscriptions;
 use crate::secret::{SecretError, reveal};
 use crate::text;
 use crate::tls::{ClientConfigs, TlsError};
+use crate::uplink::status::UplinkStatus;
 
 /// Bytes a second that even the slowest link moves: what a large packet may take to be written.
 const SLOWEST_LINK: u64 = 1024;

@@ -19,7 +19,7 @@ pub(super) fn free_port() -> u16 {
 }
 
 /// An uplink's `mqtt` part, by way of the configuration that makes it.
-pub(in crate::uplink) fn spec(port: u16, version: MqttVersion) -> MqttUplink {
+pub(in crate::uplink::mqtt) fn spec(port: u16, version: MqttVersion) -> MqttUplink {
     let version = if version == MqttVersion::V5 { "5" } else { "3.1.1" };
     let text = format!(
         "apiVersion: pannier.dev/v1\nkind: Uplink\nmetadata:\n  name: up\nspec:\n  mqtt:\n    \

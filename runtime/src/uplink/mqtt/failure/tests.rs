@@ -6,7 +6,7 @@ use rustls::pki_types::ServerName;
 use rustls::{InvalidMessage, OtherError};
 
 use super::*;
-use crate::uplink::tests::broker;
+use crate::uplink::mqtt::tests::broker;
 
 fn peer(tls: bool) -> Peer {
     let mut spec = broker::spec(1883, MqttVersion::V5);

@@ -9,10 +9,10 @@ use store_forward::record::{NewMessage, Op, Topic};
 use tokio::sync::mpsc;
 
 use super::session::{Client, Received, Stalled};
-use super::status::UplinkStatus;
 use super::subscriptions::takers;
 use super::topic::{Names, check_name, destination};
 use crate::pubsub::cloudevent;
+use crate::uplink::status::UplinkStatus;
 
 /// Messages in one commit: what came while the one before was synced.
 const BATCH_MAX: usize = 64;
