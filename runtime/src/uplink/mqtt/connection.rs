@@ -14,9 +14,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::acks::Acks;
 use super::downlink::{self, DownlinkError, Target};
 use super::failure::{LinkError, Peer};
-use super::session::{self, Client, Event, EventLoop, Received, Stalled, Terms, UNACKED_MAX};
+use super::session::{
+    BrokerCapabilities, ClientStalled, Inbound, Login, Session, SessionClient, SessionEvent,
+    SessionEvents, SessionOptions, UNACKED_MAX,
+};
 use super::sink::{Lane, Pending};
-use super::subscriptions::Subscriptions;
+use super::subscriptions::{SubscriptionRequest, Subscriptions};
 use crate::secret::{SecretError, reveal};
 use crate::text;
 use crate::tls::{ClientConfigs, TlsError};
@@ -63,7 +66,7 @@ enum Failure {
     #[error(transparent)]
     Downlink(#[from] DownlinkError),
     #[error(transparent)]
-    Stalled(#[from] Stalled),
+    Stalled(#[from] ClientStalled),
 }
 
 impl Failure {
@@ -93,14 +96,14 @@ pub(super) struct Connector {
 
 /// What one connection knows.
 struct Connection {
-    client: Client,
-    terms: Terms,
+    client: Arc<dyn SessionClient>,
+    terms: BrokerCapabilities,
     /// What waits for an answer, with its bytes while it is not written.
     acks: Acks<(oneshot::Sender<Outcome>, usize)>,
     unwritten: usize,
     queue: mpsc::UnboundedReceiver<Pending>,
     lane: Lane,
-    inbox: mpsc::Sender<Received>,
+    inbox: mpsc::Sender<Inbound>,
     answered: u64,
     subscriptions: Subscriptions,
     /// Connections in a row, before this one, that the broker closed without answering a message.
@@ -143,7 +146,7 @@ impl Connector {
             // A connection that was of use starts the count anew.
             // One that brings the same packet each time is none, whatever else it brings.
             let useful = (answered > 0 || began.elapsed() >= self.backoff.max)
-                && !matches!(error, Failure::Broken(LinkError::TooLarge(_)));
+                && !matches!(error, Failure::Broken(LinkError::TooLarge { .. }));
             failures = if useful { 1 } else { failures + 1 };
             let delay = self.backoff.delay(failures, fastrand::f64());
             let short = began.elapsed() < SHARED_ID_WITHIN;
@@ -178,7 +181,7 @@ impl Connector {
             () = stop.as_mut() => return (Ok(()), Account::default()),
             opened = self.open() => opened,
         };
-        let (client, mut events, terms) = match opened {
+        let (Session { client, mut events }, terms) = match opened {
             Ok(opened) => opened,
             Err(error) => return (Err(error), Account::default()),
         };
@@ -196,7 +199,7 @@ impl Connector {
         let filters = self.targets.iter().map(|target| target.filter.as_str());
         let mut connection = Connection {
             subscriptions: Subscriptions::new(filters, terms.subscription_ids),
-            client: client.clone(),
+            client: Arc::clone(&client),
             terms,
             acks: Acks::new(),
             unwritten: 0,
@@ -208,13 +211,13 @@ impl Connector {
         };
         let ended = tokio::select! {
             () = stop => Ok(()),
-            ended = downlink::work(&self.targets, arrived, &client, &self.status) => {
+            ended = downlink::work(&self.targets, arrived, client.as_ref(), &self.status) => {
                 ended.map_err(Failure::from)
             }
-            ended = self.pump(&mut connection, &mut events) => ended,
+            ended = self.pump(&mut connection, events.as_mut()) => ended,
         };
         if ended.is_ok() {
-            goodbye(&client, &mut events).await;
+            goodbye(client.as_ref(), events.as_mut()).await;
         }
         // Before what is in flight is given up: who is told so must not find this lane open.
         self.lane.send_replace(None);
@@ -223,9 +226,9 @@ impl Connector {
         (ended, Account { answered, unanswered })
     }
 
-    async fn open(&self) -> Result<(Client, EventLoop, Terms), Failure> {
+    async fn open(&self) -> Result<(Session, BrokerCapabilities), Failure> {
         let (tls, login) = self.credentials().await?;
-        let options = session::Options {
+        let options = SessionOptions {
             version: self.spec.version,
             client_id: self.client_id.clone(),
             host: self.spec.host.clone(),
@@ -236,10 +239,10 @@ impl Connector {
             tls,
             login,
         };
-        let (client, mut events) = session::open(options);
+        let mut session = Session::new(options);
         let connected = async {
             loop {
-                if let Event::Connected(terms) = events.poll().await? {
+                if let SessionEvent::Connected(terms) = session.events.next().await? {
                     return Ok::<_, LinkError>(terms);
                 }
             }
@@ -249,7 +252,7 @@ impl Connector {
             .await
             .map_err(|_| Failure::ConnectTimeout(limit))?
             .map_err(Failure::Unconnected)?;
-        if terms.qos1 { Ok((client, events, terms)) } else { Err(Failure::NoQos1) }
+        if terms.qos1 { Ok((session, terms)) } else { Err(Failure::NoQos1) }
     }
 
     async fn credentials(&self) -> Result<(Option<Tls>, Option<Login>), Failure> {
@@ -259,7 +262,10 @@ impl Connector {
             let password = spec.password.as_ref().map(reveal).transpose()?;
             let login = match (spec.username, password) {
                 (None, None) => None,
-                (user, password) => Some((user.unwrap_or_default(), password.unwrap_or_default())),
+                (username, password) => Some(Login {
+                    username: username.unwrap_or_default(),
+                    password: password.unwrap_or_default(),
+                }),
             };
             Ok((tls, login))
         })
@@ -268,7 +274,11 @@ impl Connector {
     }
 
     /// Subscribes, opens the lane, and moves packets until something fails.
-    async fn pump(&self, c: &mut Connection, events: &mut EventLoop) -> Result<(), Failure> {
+    async fn pump(
+        &self,
+        c: &mut Connection,
+        events: &mut dyn SessionEvents,
+    ) -> Result<(), Failure> {
         let quiet_max = events.quiet_max(self.spec.keep_alive);
         self.subscribe(c)?;
         loop {
@@ -277,8 +287,8 @@ impl Connector {
                 Err(error) => {
                     for event in events.drain() {
                         match event {
-                            Event::Written(pkid) => drop(c.acks.written(pkid)),
-                            Event::Answered { pkid, refusal } => c.answer(pkid, refusal),
+                            SessionEvent::Written(pkid) => drop(c.acks.written(pkid)),
+                            SessionEvent::Answered { pkid, refusal } => c.answer(pkid, refusal),
                             _ => {}
                         }
                     }
@@ -293,38 +303,41 @@ impl Connector {
         }
     }
 
-    fn handle(&self, c: &mut Connection, event: Event) -> Result<(), Failure> {
+    fn handle(&self, c: &mut Connection, event: SessionEvent) -> Result<(), Failure> {
         match event {
-            Event::Written(pkid) => {
+            SessionEvent::Written(pkid) => {
                 if let Some((_, bytes)) = c.acks.written(pkid) {
                     c.unwritten -= bytes;
                 }
             }
-            Event::Answered { pkid, refusal } => c.answer(pkid, refusal),
-            Event::Asked(pkid) => c.subscriptions.written(pkid),
-            Event::Subscribed { .. } if c.subscriptions.done() => {}
-            Event::Subscribed { pkid, refusal } => {
+            SessionEvent::Answered { pkid, refusal } => c.answer(pkid, refusal),
+            SessionEvent::SubscriptionWritten(pkid) => c.subscriptions.written(pkid),
+            SessionEvent::SubscriptionAnswered { .. } if c.subscriptions.done() => {}
+            SessionEvent::SubscriptionAnswered { pkid, refusal } => {
                 if let Some(filter) = c.subscriptions.answered(pkid, refusal.is_none()) {
                     self.report_refusal(filter, &refusal.unwrap_or_default());
                 }
                 self.subscribe(c)?;
             }
-            Event::Received(message) => match c.inbox.try_send(message) {
+            SessionEvent::Received(message) => match c.inbox.try_send(message) {
                 Ok(()) => {}
                 Err(mpsc::error::TrySendError::Full(message)) if message.pkid.is_none() => {
                     tracing::warn!(topic = message.topic, "QoS 0 message from the broker dropped");
                 }
                 Err(_) => return Err(Failure::Flooded),
             },
-            Event::Connected(_) | Event::Left | Event::Other => {}
+            SessionEvent::Connected(_) | SessionEvent::Disconnected | SessionEvent::Other => {}
         }
         Ok(())
     }
 
     /// Asks for the next subscriptions; once all are answered, messages may go up.
-    fn subscribe(&self, c: &mut Connection) -> Result<(), Stalled> {
-        while let Some(ask) = c.subscriptions.next(c.lane.window) {
-            c.client.ask(ask)?;
+    fn subscribe(&self, c: &mut Connection) -> Result<(), ClientStalled> {
+        while let Some(request) = c.subscriptions.next(c.lane.window) {
+            match request {
+                SubscriptionRequest::Subscribe { filter, id } => c.client.subscribe(filter, id)?,
+                SubscriptionRequest::Unsubscribe { filter } => c.client.unsubscribe(filter)?,
+            }
         }
         if c.subscriptions.done() {
             self.open_lane(c);
@@ -347,7 +360,6 @@ impl Connector {
 }
 
 type Tls = Arc<rustls::ClientConfig>;
-type Login = (String, String);
 
 impl Connection {
     fn answer(&mut self, pkid: u16, refusal: Option<String>) {
@@ -384,7 +396,7 @@ impl Connection {
         )));
     }
 
-    fn hand_over(&mut self, pending: Pending) -> Result<(), Stalled> {
+    fn hand_over(&mut self, pending: Pending) -> Result<(), ClientStalled> {
         let Pending { packet, bytes, done } = pending;
         self.client.publish(packet)?;
         self.acks.queue((done, bytes));
@@ -396,27 +408,28 @@ impl Connection {
 /// The next event, while messages are handed over as room allows.
 async fn next(
     c: &mut Connection,
-    events: &mut EventLoop,
+    events: &mut dyn SessionEvents,
     quiet_max: Duration,
-) -> Result<Event, Failure> {
-    let mut poll = pin!(events.poll());
+) -> Result<SessionEvent, Failure> {
+    let mut next = events.next();
     let began = Instant::now();
     loop {
         let room = c.acks.span() < c.lane.window;
         let patience = quiet_max + Duration::from_secs(c.unwritten as u64 / SLOWEST_LINK);
         tokio::select! {
-            event = &mut poll => return event.map_err(Failure::Broken),
+            event = &mut next => return event.map_err(Failure::Broken),
             Some(pending) = c.queue.recv(), if room => c.hand_over(pending)?,
             () = sleep_until(began + patience) => return Err(Failure::Silent(patience)),
         }
     }
 }
 
-async fn goodbye(client: &Client, events: &mut EventLoop) {
-    if client.leave().is_err() {
+async fn goodbye(client: &dyn SessionClient, events: &mut dyn SessionEvents) {
+    if client.disconnect().is_err() {
         return;
     }
-    let left = async { while !matches!(events.poll().await, Ok(Event::Left) | Err(_)) {} };
+    let left =
+        async { while !matches!(events.next().await, Ok(SessionEvent::Disconnected) | Err(_)) {} };
     // A broker that doesn't listen finds out by itself.
     let _ = timeout(GOODBYE, left).await;
 }

@@ -8,7 +8,7 @@ use store_forward::Error;
 use store_forward::record::{NewMessage, Op, Topic};
 use tokio::sync::mpsc;
 
-use super::session::{Client, Received, Stalled};
+use super::session::{ClientStalled, Inbound, SessionClient};
 use super::subscriptions::takers;
 use super::topic::{Names, check_name, destination};
 use crate::pubsub::cloudevent;
@@ -50,14 +50,14 @@ pub(super) enum DownlinkError {
     Commit(#[from] Error),
     /// An acknowledgement can't be sent.
     #[error(transparent)]
-    Stalled(#[from] Stalled),
+    Stalled(#[from] ClientStalled),
 }
 
 /// Commits and acknowledges what arrives, until the connection drops the other end.
 pub(super) async fn work(
     targets: &[Target],
-    mut inbox: mpsc::Receiver<Received>,
-    client: &Client,
+    mut inbox: mpsc::Receiver<Inbound>,
+    client: &dyn SessionClient,
     status: &UplinkStatus,
 ) -> Result<(), DownlinkError> {
     let mut batch = Vec::with_capacity(BATCH_MAX);
@@ -76,11 +76,11 @@ pub(super) async fn work(
     Ok(())
 }
 
-type Placed<'a> = (&'a Target, &'a Received);
+type Placed<'a> = (&'a Target, &'a Inbound);
 
 /// The message, once for each downlink that takes it. One that none takes is left over from a
 /// subscription that the configuration has lost.
-fn place<'a>(targets: &'a [Target], message: &'a Received) -> impl Iterator<Item = Placed<'a>> {
+fn place<'a>(targets: &'a [Target], message: &'a Inbound) -> impl Iterator<Item = Placed<'a>> {
     let filters = targets.iter().map(|target| target.filter.as_str());
     let takers = takers(filters, &message.topic, &message.subscriptions);
     takers.into_iter().map(move |index| (&targets[index], message))
@@ -137,7 +137,7 @@ async fn commit(run: &[Placed<'_>]) -> Result<(), Error> {
     Ok(())
 }
 
-fn local_topic(target: &Target, message: &Received) -> String {
+fn local_topic(target: &Target, message: &Inbound) -> String {
     let names = Names {
         topic: &message.topic,
         filter: &target.filter,
@@ -147,7 +147,7 @@ fn local_topic(target: &Target, message: &Received) -> String {
     destination(&target.to, names)
 }
 
-fn publish(target: &Target, message: &Received) -> Op {
+fn publish(target: &Target, message: &Inbound) -> Op {
     Op::Publish {
         topic: Topic::new(target.pubsub.as_str(), local_topic(target, message)),
         message: NewMessage {
@@ -162,7 +162,7 @@ fn publish(target: &Target, message: &Received) -> Op {
 
 /// What the payload is. One that is no UTF-8 is binary, unless it is said to be something else that
 /// isn't text.
-fn content_type(message: &Received) -> Option<String> {
+fn content_type(message: &Inbound) -> Option<String> {
     let said = message.content_type.as_deref();
     if std::str::from_utf8(&message.payload).is_ok() || said.is_some_and(cloudevent::may_be_binary)
     {
@@ -190,8 +190,8 @@ mod tests {
         }
     }
 
-    fn received(topic: &str, payload: &[u8], content_type: Option<&str>) -> Received {
-        Received {
+    fn received(topic: &str, payload: &[u8], content_type: Option<&str>) -> Inbound {
+        Inbound {
             topic: topic.into(),
             payload: payload.to_vec(),
             content_type: content_type.map(str::to_owned),
@@ -201,7 +201,7 @@ mod tests {
         }
     }
 
-    fn published(target: &Target, message: &Received) -> (Topic, NewMessage) {
+    fn published(target: &Target, message: &Inbound) -> (Topic, NewMessage) {
         match publish(target, message) {
             Op::Publish { topic, message } => (topic, message),
             other => panic!("{other:?}"),

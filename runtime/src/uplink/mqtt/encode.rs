@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use config::model::{Format, Route};
-use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use store_forward::consumer::{Delivery, Message};
 use store_forward::store::Identity;
 
@@ -46,11 +45,14 @@ impl Encoder {
             topic: to,
             retain: route.retain,
             payload: (self.render)(delivery, route.format),
-            properties: self.properties(delivery, route.format)?,
+            content_type: content_type(&delivery.message, route.format),
+            expires_in_s: delivery.message.expires_in_ms.map(seconds),
+            user_properties: self.record_identity(delivery)?,
         })
     }
 
-    fn properties(&self, delivery: &Delivery, format: Format) -> Result<PublishProperties, String> {
+    /// Returns the user properties that identify the record that is sent.
+    fn record_identity(&self, delivery: &Delivery) -> Result<Vec<(String, String)>, String> {
         let user_properties: Vec<(String, String)> = [
             ("pannier-node", self.identity.node.0.clone()),
             ("pannier-epoch", self.identity.epoch.to_string()),
@@ -62,12 +64,7 @@ impl Encoder {
         for (name, value) in &user_properties {
             topic::check_text(value).map_err(|why| format!("MQTT can't carry {name}: {why}"))?;
         }
-        Ok(PublishProperties {
-            content_type: content_type(&delivery.message, format),
-            message_expiry_interval: delivery.message.expires_in_ms.map(seconds),
-            user_properties,
-            ..PublishProperties::default()
-        })
+        Ok(user_properties)
     }
 }
 
@@ -156,7 +153,7 @@ mod tests {
     #[test]
     fn a_publish_carries_the_identity_of_its_record_and_what_is_left_of_its_life() {
         let encoder = encoder(vec![route("#", "{topic}", Format::Raw)]);
-        let properties = encoder.encode(&delivery("t")).unwrap().properties;
+        let publish = encoder.encode(&delivery("t")).unwrap();
         let expected = [
             ("pannier-node", "n1"),
             ("pannier-epoch", "7"),
@@ -164,9 +161,9 @@ mod tests {
             ("pannier-sequence", "42"),
         ];
         let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        assert_eq!(properties.user_properties, expected);
-        assert_eq!(properties.message_expiry_interval, Some(2));
-        assert_eq!(properties.content_type.as_deref(), Some("text/plain"));
+        assert_eq!(publish.user_properties, expected);
+        assert_eq!(publish.expires_in_s, Some(2));
+        assert_eq!(publish.content_type.as_deref(), Some("text/plain"));
     }
 
     #[test]
@@ -174,13 +171,13 @@ mod tests {
         let encoder = encoder(vec![route("#", "{topic}", Format::Raw)]);
         let mut delivery = delivery("t");
         delivery.message.content_type = Some("text/\0".into());
-        assert_eq!(encoder.encode(&delivery).unwrap().properties.content_type, None);
+        assert_eq!(encoder.encode(&delivery).unwrap().content_type, None);
     }
 
     #[test]
     fn a_cloud_event_says_that_it_is_one() {
         let encoder = encoder(vec![route("#", "{topic}", Format::CloudEvent)]);
-        let properties = encoder.encode(&delivery("t")).unwrap().properties;
-        assert_eq!(properties.content_type.as_deref(), Some(CLOUD_EVENT));
+        let publish = encoder.encode(&delivery("t")).unwrap();
+        assert_eq!(publish.content_type.as_deref(), Some(CLOUD_EVENT));
     }
 }

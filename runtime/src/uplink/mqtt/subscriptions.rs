@@ -12,7 +12,7 @@ use super::topic::{covers, is_shared, matched_part, matches};
 
 /// Something to ask the broker for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Ask {
+pub(super) enum SubscriptionRequest {
     /// To send what matches, with this identifier.
     Subscribe { filter: String, id: Option<u32> },
     /// To forget a subscription of an earlier configuration, if there is one.
@@ -67,7 +67,7 @@ impl Subscriptions {
     }
 
     /// What to ask for next, with at most `most` unanswered at a time: each takes a packet identifier.
-    pub(super) fn next(&mut self, most: usize) -> Option<Ask> {
+    pub(super) fn next(&mut self, most: usize) -> Option<SubscriptionRequest> {
         let index = *self.unasked.front().filter(|_| self.asked.span() < most.max(1))?;
         let of = |other: &usize| self.filters[*other].state;
         let covering: Vec<State> = self.filters[index].covered_by.iter().map(of).collect();
@@ -79,10 +79,10 @@ impl Subscriptions {
         let wanted = &mut self.filters[index];
         let filter = wanted.filter.clone();
         if covering.iter().all(|state| *state == State::Refused) {
-            return Some(Ask::Subscribe { filter, id: wanted.id });
+            return Some(SubscriptionRequest::Subscribe { filter, id: wanted.id });
         }
         wanted.state = State::Covered;
-        Some(Ask::Unsubscribe { filter })
+        Some(SubscriptionRequest::Unsubscribe { filter })
     }
 
     /// The next request was written under this packet identifier.
@@ -139,16 +139,16 @@ pub(super) fn takers<'a>(
 mod tests {
     use super::*;
 
-    fn subscribe(filter: &str) -> Ask {
-        Ask::Subscribe { filter: filter.into(), id: None }
+    fn subscribe(filter: &str) -> SubscriptionRequest {
+        SubscriptionRequest::Subscribe { filter: filter.into(), id: None }
     }
 
-    fn unsubscribe(filter: &str) -> Ask {
-        Ask::Unsubscribe { filter: filter.into() }
+    fn unsubscribe(filter: &str) -> SubscriptionRequest {
+        SubscriptionRequest::Unsubscribe { filter: filter.into() }
     }
 
     /// Asks for everything, with a broker that refuses these; and what was asked for, in order.
-    fn all(filters: &[&str], refused: &[&str], most: usize) -> Vec<Ask> {
+    fn all(filters: &[&str], refused: &[&str], most: usize) -> Vec<SubscriptionRequest> {
         let mut subscriptions = Subscriptions::new(filters.iter().copied(), false);
         let mut asked = Vec::new();
         let mut pkid = 0;
@@ -161,10 +161,11 @@ mod tests {
             }
             assert!(!open.is_empty() && open.len() <= most);
             for (pkid, ask) in open {
-                let (Ask::Subscribe { filter, .. } | Ask::Unsubscribe { filter }) = &ask;
+                let (SubscriptionRequest::Subscribe { filter, .. }
+                | SubscriptionRequest::Unsubscribe { filter }) = &ask;
                 let granted = !refused.contains(&filter.as_str());
                 let told = subscriptions.answered(pkid, granted).is_some();
-                assert_eq!(told, !granted && matches!(ask, Ask::Subscribe { .. }));
+                assert_eq!(told, !granted && matches!(ask, SubscriptionRequest::Subscribe { .. }));
                 asked.push(ask);
             }
         }
@@ -196,7 +197,10 @@ mod tests {
         let mut subscriptions = Subscriptions::new(filters.into_iter(), true);
         for filter in filters {
             let id = Some(identifier(filter));
-            assert_eq!(subscriptions.next(5), Some(Ask::Subscribe { filter: filter.into(), id }));
+            assert_eq!(
+                subscriptions.next(5),
+                Some(SubscriptionRequest::Subscribe { filter: filter.into(), id })
+            );
         }
         assert_ne!(identifier("a/#"), identifier("a/b"));
         assert!((1..=268_435_455).contains(&identifier("")));
