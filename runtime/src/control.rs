@@ -20,7 +20,7 @@ use store_forward::store::Forgotten;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::app::{AppChannel, AppState};
-use crate::uplink::{Snapshot, UplinkStatus};
+use crate::uplink::{UplinkSnapshot, UplinkStatus};
 
 /// The socket's name in the data directory.
 const SOCKET: &str = "control.sock";
@@ -83,7 +83,7 @@ pub struct Status {
     /// Bytes on disk that it may use.
     pub disk_limit: u64,
     /// The ways out.
-    pub uplinks: Vec<Snapshot>,
+    pub uplinks: Vec<UplinkSnapshot>,
     /// Messages lost since the start, by reason.
     pub lost_since_start: BTreeMap<String, u64>,
     /// Log lines that could not be written since the start.

@@ -13,7 +13,7 @@
 //! | [`blocks`] | the building blocks as one app sees them |
 //! | [`pubsub`] | publishing, and each app's subscriptions |
 //! | [`app`] | the channel back to an app |
-//! | [`uplink`] | the way out to an MQTT broker |
+//! | [`uplink`] | the ways out of the device |
 //! | [`tls`] | TLS by rustls, from files that may be renewed |
 //! | [`control`] | the socket that `pannier status` asks |
 //! | [`json_error`] | what is wrong with a JSON text |

@@ -8,12 +8,12 @@ use serde::Serialize;
 /// The state of one uplink: written by the uplink, read by whoever asks.
 #[derive(Debug)]
 pub struct UplinkStatus {
-    now: Mutex<Snapshot>,
+    now: Mutex<UplinkSnapshot>,
 }
 
 /// An uplink at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Snapshot {
+pub struct UplinkSnapshot {
     /// The uplink's name.
     pub name: String,
     /// Host and port of the broker.
@@ -45,7 +45,7 @@ impl UplinkStatus {
     /// Of the uplink `name` to a broker at `host`:`port`, which is not connected yet.
     #[must_use]
     pub fn new(name: &str, host: &str, port: u16) -> Self {
-        let now = Snapshot {
+        let now = UplinkSnapshot {
             name: name.into(),
             url: if host.contains(':') {
                 format!("[{host}]:{port}")
@@ -64,7 +64,7 @@ impl UplinkStatus {
 
     /// What holds now.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> UplinkSnapshot {
         self.lock().clone()
     }
 
@@ -94,7 +94,7 @@ impl UplinkStatus {
         self.lock().received += messages as u64;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Snapshot> {
+    fn lock(&self) -> MutexGuard<'_, UplinkSnapshot> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

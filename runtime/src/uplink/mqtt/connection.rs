@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::acks::Acks;
-use super::downlink::{self, DownlinkError, Target};
+use super::downlink::{DownlinkError, Downlinks};
 use super::failure::{LinkError, Peer};
 use super::session::{
     BrokerCapabilities, ClientStalled, Inbound, Login, Session, SessionClient, SessionEvent,
@@ -88,7 +88,7 @@ pub(super) struct Connector {
     pub(super) client_id: String,
     pub(super) window: u16,
     pub(super) backoff: Backoff,
-    pub(super) targets: Vec<Target>,
+    pub(super) downlinks: Downlinks,
     pub(super) lane: watch::Sender<Option<Lane>>,
     pub(super) status: Arc<UplinkStatus>,
     pub(super) tls: Arc<ClientConfigs>,
@@ -196,9 +196,8 @@ impl Connector {
             packet_max: terms.packet_max,
             retain: terms.retain,
         };
-        let filters = self.targets.iter().map(|target| target.filter.as_str());
         let mut connection = Connection {
-            subscriptions: Subscriptions::new(filters, terms.subscription_ids),
+            subscriptions: Subscriptions::new(self.downlinks.filters(), terms.subscription_ids),
             client: Arc::clone(&client),
             terms,
             acks: Acks::new(),
@@ -211,7 +210,7 @@ impl Connector {
         };
         let ended = tokio::select! {
             () = stop => Ok(()),
-            ended = downlink::work(&self.targets, arrived, client.as_ref(), &self.status) => {
+            ended = self.downlinks.run(arrived, client.as_ref(), &self.status) => {
                 ended.map_err(Failure::from)
             }
             ended = self.pump(&mut connection, events.as_mut()) => ended,
@@ -235,7 +234,7 @@ impl Connector {
             port: self.spec.port,
             keep_alive: self.spec.keep_alive,
             window: self.window,
-            keep_session: !self.targets.is_empty(),
+            keep_session: !self.downlinks.targets.is_empty(),
             tls,
             login,
         };

@@ -1,171 +1,183 @@
-//! What comes down: committed to a local topic first, acknowledged to the broker after.
+//! Downlinks: messages from the broker are committed to local topics, then acknowledged.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use store_forward::Error;
-use store_forward::record::{NewMessage, Op, Topic};
+use store_forward::record::{NewMessage, Topic};
 use tokio::sync::mpsc;
 
 use super::session::{ClientStalled, Inbound, SessionClient};
 use super::subscriptions::takers;
 use super::topic::{Names, check_name, destination};
 use crate::pubsub::cloudevent;
+use crate::uplink::context::{Arrival, UplinkComponents};
 use crate::uplink::status::UplinkStatus;
 
-/// Messages in one commit: what came while the one before was synced.
+/// Messages in one commit, gathered while the previous one was synced.
 const BATCH_MAX: usize = 64;
-/// Between two tries to commit what the store has no room for.
+/// Delay before another try to commit, while the store has no room.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
-/// Makes operations durable in one store.
-pub(super) type Commit =
-    Arc<dyn Fn(Vec<Op>) -> BoxFuture<'static, Result<(), Error>> + Send + Sync>;
-
-/// Names the uplink that brought a message. It is stored with the message, and is no part of the
-/// event that an app gets.
+/// The attribute that names the uplink which brought a message. It is stored with the message, and
+/// is no part of the event that an app gets.
 pub(super) const CAME_BY: &str = "uplink";
 
-/// One downlink: what is subscribed to, and where it goes.
-#[derive(Clone)]
-pub(super) struct Target {
+/// The downlinks of one uplink.
+pub(super) struct Downlinks {
     /// The uplink's name.
     pub(super) uplink: String,
+    /// The device's name.
     pub(super) node: String,
-    /// The filter as it is subscribed to.
+    pub(super) targets: Vec<DownlinkTarget>,
+    pub(super) components: Arc<dyn UplinkComponents>,
+}
+
+/// One downlink: its subscription, and its local topic.
+#[derive(Clone)]
+pub(super) struct DownlinkTarget {
+    /// The filter, expanded.
     pub(super) filter: String,
     pub(super) pubsub: String,
     /// The template of the local topic.
     pub(super) to: String,
-    /// The same one for targets in the same store.
-    pub(super) commit: Commit,
 }
 
-/// Why the connection can't go on.
+/// The reason why a connection can't go on.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DownlinkError {
-    /// The store did not take a message: the broker keeps it and sends it again.
+    /// The store refused a message. The broker keeps it, and sends it to the next connection.
     #[error("a message from the broker can't be committed: {0}")]
     Commit(#[from] Error),
-    /// An acknowledgement can't be sent.
     #[error(transparent)]
     Stalled(#[from] ClientStalled),
 }
 
-/// Commits and acknowledges what arrives, until the connection drops the other end.
-pub(super) async fn work(
-    targets: &[Target],
-    mut inbox: mpsc::Receiver<Inbound>,
-    client: &dyn SessionClient,
-    status: &UplinkStatus,
-) -> Result<(), DownlinkError> {
-    let mut batch = Vec::with_capacity(BATCH_MAX);
-    while inbox.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        let placed: Vec<Placed<'_>> =
-            batch.iter().flat_map(|message| place(targets, message)).filter(is_legal).collect();
-        for run in placed.chunk_by(|(a, _), (b, _)| Arc::ptr_eq(&a.commit, &b.commit)) {
-            commit(run).await?;
-            status.received(run.len());
-        }
-        for pkid in batch.iter().filter_map(|message| message.pkid) {
-            client.acknowledge(pkid)?;
-        }
-        batch.clear();
+/// A message from the broker for one downlink.
+struct Placed<'a> {
+    message: &'a Inbound,
+    topic: Topic,
+}
+
+impl Downlinks {
+    pub(super) fn filters(&self) -> impl Iterator<Item = &str> {
+        self.targets.iter().map(|target| target.filter.as_str())
     }
-    Ok(())
-}
 
-type Placed<'a> = (&'a Target, &'a Inbound);
-
-/// The message, once for each downlink that takes it. One that none takes is left over from a
-/// subscription that the configuration has lost.
-fn place<'a>(targets: &'a [Target], message: &'a Inbound) -> impl Iterator<Item = Placed<'a>> {
-    let filters = targets.iter().map(|target| target.filter.as_str());
-    let takers = takers(filters, &message.topic, &message.subscriptions);
-    takers.into_iter().map(move |index| (&targets[index], message))
-}
-
-/// Whether the message's local topic is one that can be published to. Some brokers send topics with
-/// control characters; no route could ever send them on.
-fn is_legal((target, message): &Placed<'_>) -> bool {
-    let topic = local_topic(target, message);
-    let checked = check_name(&topic);
-    if let Err(illegal) = checked {
-        let reason = illegal.to_string();
-        tracing::error!(topic, reason, "message from the broker dropped: its topic is not allowed");
-    }
-    checked.is_ok()
-}
-
-/// Has operations committed, once there is room for them. Ending the connection while there is none
-/// would keep what makes room from going up, and the broker would send the messages again at once.
-async fn store(target: &Target, ops: impl Fn() -> Vec<Op>) -> Result<(), Error> {
-    let mut told = false;
-    loop {
-        match (target.commit)(ops()).await {
-            Err(error) if error.is_full() => {
-                if !std::mem::replace(&mut told, true) {
-                    let uplink = target.uplink.as_str();
-                    tracing::warn!(uplink, %error, "no room for messages from the broker, they wait");
-                }
-                tokio::time::sleep(FULL_RETRY).await;
+    /// Commits and acknowledges messages until the sending half of `inbox` is dropped.
+    pub(super) async fn run(
+        &self,
+        mut inbox: mpsc::Receiver<Inbound>,
+        client: &dyn SessionClient,
+        status: &UplinkStatus,
+    ) -> Result<(), DownlinkError> {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        while inbox.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            let placed: Vec<Placed<'_>> =
+                batch.iter().flat_map(|message| self.place(message)).collect();
+            self.commit(&placed).await?;
+            status.received(placed.len());
+            for pkid in batch.iter().filter_map(|message| message.pkid) {
+                client.acknowledge(pkid)?;
             }
+            batch.clear();
+        }
+        Ok(())
+    }
+
+    /// Returns the message once for each downlink that takes it. None does if it is left over from
+    /// a subscription that the configuration no longer has.
+    fn place<'a>(&'a self, message: &'a Inbound) -> impl Iterator<Item = Placed<'a>> {
+        takers(self.filters(), &message.topic, &message.subscriptions)
+            .into_iter()
+            .filter_map(|index| self.place_in(&self.targets[index], message))
+    }
+
+    /// Drops a message whose local topic can't be published to. Some brokers send topics with
+    /// control characters, which no route could ever send on.
+    fn place_in<'a>(&self, target: &DownlinkTarget, message: &'a Inbound) -> Option<Placed<'a>> {
+        let names = Names {
+            topic: &message.topic,
+            filter: &target.filter,
+            pubsub: &target.pubsub,
+            node: &self.node,
+        };
+        let topic = destination(&target.to, names);
+        if let Err(illegal) = check_name(&topic) {
+            let reason = illegal.to_string();
+            tracing::error!(
+                topic,
+                reason,
+                "message from the broker dropped: its topic is not allowed"
+            );
+            return None;
+        }
+        Some(Placed { message, topic: Topic::new(target.pubsub.as_str(), topic) })
+    }
+
+    async fn commit(&self, batch: &[Placed<'_>]) -> Result<(), Error> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        match self.publish(batch).await {
+            Err(Error::TooLarge { .. }) => {}
             other => return other,
         }
-    }
-}
-
-/// Commits messages of one store.
-async fn commit(run: &[Placed<'_>]) -> Result<(), Error> {
-    let Some((first, _)) = run.first() else { return Ok(()) };
-    let ops = || run.iter().map(|(target, message)| publish(target, message)).collect();
-    match store(first, ops).await {
-        // One of them, or all together, are too much for a record: that one alone is refused.
-        Err(Error::TooLarge { .. }) => {}
-        other => return other,
-    }
-    for (target, message) in run {
-        match store(target, || vec![publish(target, message)]).await {
-            // It would never fit, and the broker would send it for ever.
-            Err(error @ Error::TooLarge { .. }) => {
-                tracing::error!(topic = message.topic, %error, "message from the broker dropped");
+        // One message, or all together, are too large for a record. Only a message that is too
+        // large alone may be dropped: it would never fit, and the broker would send it forever.
+        for placed in batch {
+            match self.publish(std::slice::from_ref(placed)).await {
+                Err(error @ Error::TooLarge { .. }) => {
+                    let topic = placed.message.topic.as_str();
+                    tracing::error!(topic, %error, "message from the broker dropped");
+                }
+                other => other?,
             }
-            other => other?,
+        }
+        Ok(())
+    }
+
+    /// Publishes messages, once there is room for them. To end the connection instead would keep
+    /// the messages that make room from going up, and the broker would send these again at once.
+    async fn publish(&self, batch: &[Placed<'_>]) -> Result<(), Error> {
+        let mut warned = false;
+        loop {
+            let arrivals = batch.iter().map(|placed| self.arrival(placed)).collect();
+            match self.components.publish(arrivals).await {
+                Err(error) if error.is_full() => {
+                    if !warned {
+                        let uplink = self.uplink.as_str();
+                        tracing::warn!(uplink, %error, "no room for messages from the broker, they wait");
+                    }
+                    warned = true;
+                    tokio::time::sleep(FULL_RETRY).await;
+                }
+                other => return other,
+            }
         }
     }
-    Ok(())
-}
 
-fn local_topic(target: &Target, message: &Inbound) -> String {
-    let names = Names {
-        topic: &message.topic,
-        filter: &target.filter,
-        pubsub: &target.pubsub,
-        node: &target.node,
-    };
-    destination(&target.to, names)
-}
-
-fn publish(target: &Target, message: &Inbound) -> Op {
-    Op::Publish {
-        topic: Topic::new(target.pubsub.as_str(), local_topic(target, message)),
-        message: NewMessage {
-            content_type: content_type(message),
-            attributes: vec![(CAME_BY.to_owned(), target.uplink.clone())],
-            ttl_ms: message.expires_in_s.map(|s| u64::from(s) * 1000),
-            data: message.payload.clone(),
-            ..NewMessage::default()
-        },
+    fn arrival(&self, placed: &Placed<'_>) -> Arrival {
+        let message = placed.message;
+        Arrival {
+            topic: placed.topic.clone(),
+            message: NewMessage {
+                content_type: content_type(message),
+                attributes: vec![(CAME_BY.to_owned(), self.uplink.clone())],
+                ttl_ms: message.expires_in_s.map(|s| u64::from(s) * 1000),
+                data: message.payload.clone(),
+                ..NewMessage::default()
+            },
+        }
     }
 }
 
-/// What the payload is. One that is no UTF-8 is binary, unless it is said to be something else that
-/// isn't text.
+/// Returns the payload's type. A payload that isn't UTF-8 is binary, unless its type is one that
+/// may be.
 fn content_type(message: &Inbound) -> Option<String> {
-    let said = message.content_type.as_deref();
-    if std::str::from_utf8(&message.payload).is_ok() || said.is_some_and(cloudevent::may_be_binary)
-    {
+    let named = message.content_type.as_deref();
+    let is_text = std::str::from_utf8(&message.payload).is_ok();
+    if is_text || named.is_some_and(cloudevent::may_be_binary) {
         return message.content_type.clone();
     }
     Some(cloudevent::BINARY.to_owned())
@@ -173,21 +185,16 @@ fn content_type(message: &Inbound) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use futures_util::future::FutureExt;
-
     use super::*;
+    use crate::uplink::mqtt::tests::components::FakeComponents;
 
-    fn target(filter: &str, to: &str) -> Target {
-        Target {
-            uplink: "up".into(),
-            node: "n1".into(),
-            filter: filter.into(),
-            pubsub: "pubsub".into(),
-            to: to.into(),
-            commit: Arc::new(|_| std::future::ready(Ok(())).boxed()),
-        }
+    fn target(filter: &str, to: &str) -> DownlinkTarget {
+        DownlinkTarget { filter: filter.into(), pubsub: "pubsub".into(), to: to.into() }
+    }
+
+    fn downlinks(targets: Vec<DownlinkTarget>, components: FakeComponents) -> Downlinks {
+        let components = Arc::new(components);
+        Downlinks { uplink: "up".into(), node: "n1".into(), targets, components }
     }
 
     fn received(topic: &str, payload: &[u8], content_type: Option<&str>) -> Inbound {
@@ -201,64 +208,55 @@ mod tests {
         }
     }
 
-    fn published(target: &Target, message: &Inbound) -> (Topic, NewMessage) {
-        match publish(target, message) {
-            Op::Publish { topic, message } => (topic, message),
-            other => panic!("{other:?}"),
-        }
+    fn arrivals(targets: &[DownlinkTarget], message: &Inbound) -> Vec<Arrival> {
+        let downlinks = downlinks(targets.to_vec(), FakeComponents::default());
+        downlinks.place(message).map(|placed| downlinks.arrival(&placed)).collect()
     }
 
     #[test]
     fn a_message_goes_once_to_each_downlink_that_matches() {
         let targets = [target("a/#", "all"), target("b", "b"), target("a/+", "{rest}/{node}")];
-        let message = received("a/x", b"", None);
-        let topics: Vec<String> = place(&targets, &message)
-            .map(|(target, message)| published(target, message).0.name)
-            .collect();
+        let arrivals = arrivals(&targets, &received("a/x", b"", None));
+        let topics: Vec<&str> = arrivals.iter().map(|it| it.topic.name.as_str()).collect();
         assert_eq!(topics, ["all", "x/n1"]);
     }
 
     #[test]
     fn a_message_whose_local_topic_nothing_can_be_published_to_is_left_out() {
-        let all = target("#", "{topic}");
-        let fixed = target("#", "commands");
+        let targets = [target("#", "{topic}"), target("#", "commands")];
         for topic in ["a\u{1}", "a\nb", "a/\u{fffe}", "a/+"] {
-            let message = received(topic, b"", None);
-            assert!(!is_legal(&(&all, &message)), "{topic:?}");
-            assert!(is_legal(&(&fixed, &message)), "{topic:?}");
+            let arrivals = arrivals(&targets, &received(topic, b"", None));
+            let topics: Vec<&str> = arrivals.iter().map(|it| it.topic.name.as_str()).collect();
+            assert_eq!(topics, ["commands"], "{topic:?}");
         }
-        assert!(is_legal(&(&all, &received("$sys/a b", b"", None))));
+        let visible = target("$sys/#", "{topic}");
+        assert_eq!(arrivals(&[visible], &received("$sys/a b", b"", None)).len(), 1);
     }
 
     #[tokio::test]
     async fn a_message_waits_while_the_store_is_full_and_is_committed_once_there_is_room() {
-        let tries = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&tries);
-        let commit: Commit = Arc::new(move |_| {
-            let before = counted.fetch_add(1, Ordering::Relaxed);
-            let full = Error::NodeFull { used: 2, limit: 1, holder: None };
-            std::future::ready(if before < 1 { Err(full) } else { Ok(()) }).boxed()
-        });
-        let target = Target { commit, ..target("a", "a") };
+        let (published, mut commits) = mpsc::unbounded_channel();
+        let full = Error::NodeFull { used: 2, limit: 1, holder: None };
+        let components = FakeComponents { published, ..FakeComponents::failing_first(full) };
+        let downlinks = downlinks(vec![target("a", "a")], components);
         let message = received("a", b"1", None);
-        assert!(super::commit(&[(&target, &message)]).await.is_ok());
-        assert_eq!(tries.load(Ordering::Relaxed), 2);
+        let placed: Vec<Placed<'_>> = downlinks.place(&message).collect();
+        assert!(downlinks.commit(&placed).await.is_ok());
+        assert_eq!(commits.try_recv().map(|arrivals| arrivals.len()), Ok(1));
     }
 
     #[test]
     fn a_message_keeps_which_uplink_brought_it() {
-        let (_, message) = published(&target("a", "a"), &received("a", b"", None));
-        assert_eq!(message.attributes, [("uplink".to_owned(), "up".to_owned())]);
+        let arrivals = arrivals(&[target("a", "a")], &received("a", b"", None));
+        assert_eq!(arrivals[0].message.attributes, [("uplink".to_owned(), "up".to_owned())]);
     }
 
     #[test]
-    fn what_is_no_text_is_binary_whatever_a_text_type_says() {
-        let typed = |payload: &[u8], said| {
-            published(&target("a", "a"), &received("a", payload, said)).1.content_type
-        };
+    fn a_payload_that_is_no_text_is_binary_whatever_a_text_type_says() {
+        let typed = |payload: &[u8], named| content_type(&received("a", payload, named));
         let binary = Some("application/octet-stream");
-        for said in [None, Some("text/plain"), Some("application/json"), Some("a/b+xml"), binary] {
-            assert_eq!(typed(b"\xff\x00", said).as_deref(), binary, "{said:?}");
+        for named in [None, Some("text/plain"), Some("application/json"), Some("a/b+xml"), binary] {
+            assert_eq!(typed(b"\xff\x00", named).as_deref(), binary, "{named:?}");
         }
         assert_eq!(typed(b"\xff", Some("image/png")).as_deref(), Some("image/png"));
         let latin = "text/plain; charset=iso-8859-1";

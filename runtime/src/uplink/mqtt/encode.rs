@@ -1,4 +1,4 @@
-//! From a delivery to what is published: route, topic, payload, properties.
+//! Turns deliveries into publishes: route, topic, payload, properties.
 
 use std::sync::Arc;
 
@@ -8,9 +8,7 @@ use store_forward::store::Identity;
 
 use super::session::Outbound;
 use super::topic;
-
-/// Makes the CloudEvent, or the bare payload, of a delivery.
-pub type Render = Arc<dyn Fn(&Delivery, Format) -> Vec<u8> + Send + Sync>;
+use crate::uplink::context::UplinkComponents;
 
 const CLOUD_EVENT: &str = "application/cloudevents+json";
 
@@ -18,11 +16,11 @@ const CLOUD_EVENT: &str = "application/cloudevents+json";
 pub(super) struct Encoder {
     pub(super) identity: Identity,
     pub(super) routes: Vec<Route>,
-    pub(super) render: Render,
+    pub(super) components: Arc<dyn UplinkComponents>,
 }
 
 impl Encoder {
-    /// What is published, or why the message can't be.
+    /// Encodes a delivery. Fails with the reason if MQTT can't carry it.
     pub(super) fn encode(&self, delivery: &Delivery) -> Result<Outbound, String> {
         let route = self
             .routes
@@ -44,11 +42,19 @@ impl Encoder {
         Ok(Outbound {
             topic: to,
             retain: route.retain,
-            payload: (self.render)(delivery, route.format),
+            payload: self.payload(delivery, route.format),
             content_type: content_type(&delivery.message, route.format),
             expires_in_s: delivery.message.expires_in_ms.map(seconds),
             user_properties: self.record_identity(delivery)?,
         })
+    }
+
+    fn payload(&self, delivery: &Delivery, format: Format) -> Vec<u8> {
+        let envelope = match format {
+            Format::CloudEvent => self.components.envelope(delivery),
+            Format::Raw => None,
+        };
+        envelope.unwrap_or_else(|| delivery.message.data.clone())
     }
 
     /// Returns the user properties that identify the record that is sent.
@@ -68,7 +74,7 @@ impl Encoder {
     }
 }
 
-/// One that MQTT can't carry is left out: the message is worth more than its label.
+/// Leaves out a type that MQTT can't carry: the message is worth more than its label.
 fn content_type(message: &Message, format: Format) -> Option<String> {
     match format {
         Format::CloudEvent => Some(CLOUD_EVENT.into()),
@@ -76,7 +82,7 @@ fn content_type(message: &Message, format: Format) -> Option<String> {
     }
 }
 
-/// Whole seconds, rounded up: zero would mean expired at once.
+/// Rounds up to whole seconds: zero would mean expired at once.
 fn seconds(ms: u64) -> u32 {
     u32::try_from(ms.div_ceil(1000).max(1)).unwrap_or(u32::MAX)
 }
@@ -89,6 +95,7 @@ mod tests {
     use store_forward::record::{Timestamp, Topic};
 
     use super::*;
+    use crate::uplink::mqtt::tests::components::FakeComponents;
 
     fn route(topic: &str, to: &str, format: Format) -> Route {
         Route { pubsub: "pubsub".into(), topic: topic.into(), to: to.into(), format, retain: false }
@@ -98,7 +105,7 @@ mod tests {
         Encoder {
             identity: Identity { node: NodeId("n1".into()), epoch: Epoch(7) },
             routes,
-            render: Arc::new(|delivery, _| delivery.message.data.clone()),
+            components: Arc::new(FakeComponents::default()),
         }
     }
 
@@ -178,6 +185,7 @@ mod tests {
     fn a_cloud_event_says_that_it_is_one() {
         let encoder = encoder(vec![route("#", "{topic}", Format::CloudEvent)]);
         let publish = encoder.encode(&delivery("t")).unwrap();
+        assert_eq!(publish.payload, b"{}");
         assert_eq!(publish.content_type.as_deref(), Some(CLOUD_EVENT));
     }
 }
