@@ -5,6 +5,7 @@
 //! | `encode` | turns deliveries into publishes |
 //! | `sink` | the connection as a consumer sees it |
 //! | `connection` | opens the connection, uses it, and opens it again after an error |
+//! | `outage` | failed connections: why one ended, and what several in a row have in common |
 //! | `session` | one MQTT connection, behind traits that hide the protocol's version |
 //! | `acks` | matches packet identifiers with messages |
 //! | `subscriptions` | the subscriptions of one connection, and the downlinks that a message is for |
@@ -17,6 +18,7 @@ mod connection;
 mod downlink;
 mod encode;
 mod failure;
+mod outage;
 mod session;
 mod sink;
 mod subscriptions;
