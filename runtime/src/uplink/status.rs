@@ -1,11 +1,11 @@
-//! What an uplink is doing, for people and for monitoring.
+//! The state of an uplink, for people and for monitoring.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-/// The state of one uplink: written by the uplink, read by whoever asks.
+/// The state of one uplink, which the uplink keeps up to date.
 #[derive(Debug)]
 pub struct UplinkStatus {
     now: Mutex<UplinkSnapshot>,
@@ -18,9 +18,9 @@ pub struct UplinkSnapshot {
     pub name: String,
     /// Host and port of the broker.
     pub url: String,
-    /// Whether there is a connection that messages can go out by.
+    /// True while there is a connection that messages can be sent by.
     pub connected: bool,
-    /// Since when that holds, in milliseconds since 1970 by the wall clock.
+    /// Time of the last change of `connected`, in milliseconds since 1970 by the wall clock.
     pub since: u64,
     /// Messages handed to the uplink and not answered yet.
     pub in_flight: u64,
@@ -28,21 +28,21 @@ pub struct UplinkSnapshot {
     pub acknowledged: u64,
     /// Messages that came down and were committed since the start.
     pub received: u64,
-    /// What went wrong last.
+    /// The last error.
     pub last_error: Option<LastError>,
 }
 
-/// Something that went wrong.
+/// An error of an uplink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LastError {
-    /// In words.
+    /// The message for people.
     pub text: String,
-    /// When, in milliseconds since 1970 by the wall clock.
+    /// Time, in milliseconds since 1970 by the wall clock.
     pub at: u64,
 }
 
 impl UplinkStatus {
-    /// Of the uplink `name` to a broker at `host`:`port`, which is not connected yet.
+    /// Creates the status of the uplink `name` to `host`:`port`, which is not connected yet.
     #[must_use]
     pub fn new(name: &str, host: &str, port: u16) -> Self {
         let now = UplinkSnapshot {
@@ -62,7 +62,7 @@ impl UplinkStatus {
         Self { now: Mutex::new(now) }
     }
 
-    /// What holds now.
+    /// Returns the present state.
     #[must_use]
     pub fn snapshot(&self) -> UplinkSnapshot {
         self.lock().clone()

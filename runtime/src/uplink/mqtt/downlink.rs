@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::session::{ClientStalled, Inbound, SessionClient};
 use super::subscriptions::takers;
-use super::topic::{Names, check_name, destination};
+use super::topic::{TemplateNames, check_name, destination};
 use crate::pubsub::cloudevent;
 use crate::uplink::context::{Arrival, UplinkComponents};
 use crate::uplink::status::UplinkStatus;
@@ -96,7 +96,7 @@ impl Downlinks {
     /// Drops a message whose local topic can't be published to. Some brokers send topics with
     /// control characters, which no route could ever send on.
     fn place_in<'a>(&self, target: &DownlinkTarget, message: &'a Inbound) -> Option<Placed<'a>> {
-        let names = Names {
+        let names = TemplateNames {
             topic: &message.topic,
             filter: &target.filter,
             pubsub: &target.pubsub,

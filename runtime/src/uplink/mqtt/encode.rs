@@ -30,7 +30,7 @@ impl Encoder {
                     && topic::matches(&route.topic, &delivery.topic.name)
             })
             .ok_or_else(|| format!("no route of this uplink takes {}", delivery.topic))?;
-        let names = topic::Names {
+        let names = topic::TemplateNames {
             topic: &delivery.topic.name,
             filter: &route.topic,
             pubsub: &delivery.topic.component,

@@ -1,127 +1,131 @@
-//! What is subscribed to, and whom a message that comes down is for: a pure state machine.
+//! The subscriptions of one connection, and the downlinks that a message is for: a pure state machine.
 //!
 //! With MQTT 5 each filter has an identifier, which the broker sends with each copy of a message, so
-//! that overlapping filters do no harm (MQTT 5, section 3.8.2.1.2). Elsewhere copies can't be told
-//! apart, and brokers differ in whether they send one copy or several (MQTT 3.1.1, section 3.3.5):
-//! there, a filter that another one covers is not subscribed to, so that one copy comes.
+//! overlapping filters do no harm (MQTT 5, section 3.8.2.1.2). Without identifiers copies can't be
+//! told apart, and some brokers send one copy, others several (MQTT 3.1.1, section 3.3.5). Then a
+//! filter that another one covers is not subscribed to, so that one copy arrives.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use super::acks::Acks;
 use super::topic::{covers, is_shared, matched_part, matches};
 
-/// Something to ask the broker for.
+/// A SUBSCRIBE or UNSUBSCRIBE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SubscriptionRequest {
-    /// To send what matches, with this identifier.
+    /// Asks for the messages that match, with this identifier.
     Subscribe { filter: String, id: Option<u32> },
-    /// To forget a subscription of an earlier configuration, if there is one.
+    /// Ends a subscription of an earlier configuration, if there is one.
     Unsubscribe { filter: String },
 }
 
-/// The subscriptions of one connection: each is asked for, then answered.
+/// The subscriptions of one connection. Each is requested, then answered.
 #[derive(Debug)]
 pub(super) struct Subscriptions {
-    filters: Vec<Wanted>,
-    /// Not asked for yet: each comes after those that cover it.
-    unasked: VecDeque<usize>,
-    asked: Acks<usize>,
+    filters: Vec<PlannedSubscription>,
+    /// Indices of the filters that are not requested yet, each after those that cover it.
+    unrequested: VecDeque<usize>,
+    requested: Acks<usize>,
 }
 
 #[derive(Debug)]
-struct Wanted {
+struct PlannedSubscription {
     filter: String,
     id: Option<u32>,
-    /// The filters that cover it.
+    /// Indices of the filters that cover it.
     covered_by: Vec<usize>,
-    state: State,
+    state: SubscriptionState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum SubscriptionState {
     Open,
     Granted,
     Refused,
-    /// Another one brings its messages.
+    /// Another subscription brings its messages.
     Covered,
 }
 
 impl Subscriptions {
-    /// For these filters; `with_ids` if the broker knows subscription identifiers.
+    /// Plans subscriptions to these filters. `with_ids` tells that the broker supports identifiers.
     pub(super) fn new<'a>(filters: impl Iterator<Item = &'a str>, with_ids: bool) -> Self {
         let unique: Vec<&str> = filters.collect::<BTreeSet<_>>().into_iter().collect();
         let covering = |index: usize| (0..unique.len()).filter(move |other| *other != index);
-        let wanted = |index: usize| Wanted {
+        let subscription = |index: usize| PlannedSubscription {
             filter: unique[index].to_owned(),
             id: with_ids.then(|| identifier(unique[index])),
             covered_by: covering(index)
                 .filter(|other| !with_ids && replaces(unique[*other], unique[index]))
                 .collect(),
-            state: State::Open,
+            state: SubscriptionState::Open,
         };
-        let filters: Vec<Wanted> = (0..unique.len()).map(wanted).collect();
+        let filters: Vec<PlannedSubscription> = (0..unique.len()).map(subscription).collect();
         let mut order: Vec<usize> = (0..filters.len()).collect();
-        // What covers a filter is covered by fewer.
+        // A filter is covered by more filters than those that cover it.
         order.sort_by_key(|index| filters[*index].covered_by.len());
-        Self { filters, unasked: order.into(), asked: Acks::new() }
+        Self { filters, unrequested: order.into(), requested: Acks::new() }
     }
 
-    /// What to ask for next, with at most `most` unanswered at a time: each takes a packet identifier.
+    /// Returns the next request, with at most `most` unanswered at a time: each takes a packet
+    /// identifier. `None` while an answer has to come first, or if there are no more.
     pub(super) fn next(&mut self, most: usize) -> Option<SubscriptionRequest> {
-        let index = *self.unasked.front().filter(|_| self.asked.span() < most.max(1))?;
-        let of = |other: &usize| self.filters[*other].state;
-        let covering: Vec<State> = self.filters[index].covered_by.iter().map(of).collect();
-        if covering.contains(&State::Open) {
+        let index = *self.unrequested.front().filter(|_| self.requested.span() < most.max(1))?;
+        let state = |other: &usize| self.filters[*other].state;
+        let covering: Vec<_> = self.filters[index].covered_by.iter().map(state).collect();
+        if covering.contains(&SubscriptionState::Open) {
             return None;
         }
-        self.unasked.pop_front();
-        self.asked.queue(index);
-        let wanted = &mut self.filters[index];
-        let filter = wanted.filter.clone();
-        if covering.iter().all(|state| *state == State::Refused) {
-            return Some(SubscriptionRequest::Subscribe { filter, id: wanted.id });
+        self.unrequested.pop_front();
+        self.requested.queue(index);
+        let subscription = &mut self.filters[index];
+        let filter = subscription.filter.clone();
+        if covering.iter().all(|state| *state == SubscriptionState::Refused) {
+            return Some(SubscriptionRequest::Subscribe { filter, id: subscription.id });
         }
-        wanted.state = State::Covered;
+        subscription.state = SubscriptionState::Covered;
         Some(SubscriptionRequest::Unsubscribe { filter })
     }
 
-    /// The next request was written under this packet identifier.
+    /// Gives the next request this packet identifier.
     pub(super) fn written(&mut self, pkid: u16) {
-        self.asked.written(pkid);
+        self.requested.written(pkid);
     }
 
-    /// The broker answered. Gives back the filter that it refused.
+    /// Takes the broker's answer. Returns the filter if it was refused.
     pub(super) fn answered(&mut self, pkid: u16, granted: bool) -> Option<&str> {
-        let index = self.asked.acknowledged(pkid)?;
-        let wanted = &mut self.filters[index];
-        if wanted.state == State::Open {
-            wanted.state = if granted { State::Granted } else { State::Refused };
+        let index = self.requested.acknowledged(pkid)?;
+        let subscription = &mut self.filters[index];
+        if subscription.state == SubscriptionState::Open {
+            subscription.state =
+                if granted { SubscriptionState::Granted } else { SubscriptionState::Refused };
         }
-        (wanted.state == State::Refused).then_some(wanted.filter.as_str())
+        let refused = subscription.state == SubscriptionState::Refused;
+        refused.then_some(subscription.filter.as_str())
     }
 
-    /// Whether everything is asked for and answered.
+    /// Returns true once everything is requested and answered.
     pub(super) fn done(&self) -> bool {
-        self.unasked.is_empty() && self.asked.span() == 0
+        self.unrequested.is_empty() && self.requested.span() == 0
     }
 }
 
-/// Whether one subscription makes another needless. Of what is shared a client gets only a part.
+/// Returns true if one subscription makes another needless. A shared one never does: a client gets
+/// only a part of its messages.
 fn replaces(wide: &str, narrow: &str) -> bool {
     !is_shared(wide) && !is_shared(narrow) && covers(wide, narrow)
 }
 
-/// A subscription identifier, 1 to 268,435,455 (MQTT 5, section 3.8.2.1.2). It is made of the filter
-/// (FNV-1a): messages that the broker has kept through a change of the configuration still find theirs.
+/// Computes a subscription identifier, 1 to 268,435,455 (MQTT 5, section 3.8.2.1.2). A hash of the
+/// filter (FNV-1a) stays valid for messages that the broker kept while the configuration changed.
 pub(super) fn identifier(filter: &str) -> u32 {
     let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     let hash = filter.bytes().fold(0x811c_9dc5, step);
     ((hash >> 28) ^ (hash & 0x0fff_ffff)).max(1)
 }
 
-/// Which of the downlinks with these filters a message is for. A copy with identifiers is for those
-/// that it names; one without, or with none that is known (of an earlier configuration), is for all
-/// that match.
+/// Returns the indices of the filters that a copy of a message is for. A copy with identifiers is for
+/// the filters that it names. A copy without, or with identifiers of an earlier configuration alone,
+/// is for all filters that match.
 pub(super) fn takers<'a>(
     filters: impl Iterator<Item = &'a str>,
     topic: &str,
@@ -147,48 +151,51 @@ mod tests {
         SubscriptionRequest::Unsubscribe { filter: filter.into() }
     }
 
-    /// Asks for everything, with a broker that refuses these; and what was asked for, in order.
+    /// Requests everything from a broker that refuses some filters. Returns the requests in order.
     fn all(filters: &[&str], refused: &[&str], most: usize) -> Vec<SubscriptionRequest> {
         let mut subscriptions = Subscriptions::new(filters.iter().copied(), false);
-        let mut asked = Vec::new();
+        let mut requests = Vec::new();
         let mut pkid = 0;
         while !subscriptions.done() {
             let mut open = Vec::new();
-            while let Some(ask) = subscriptions.next(most) {
+            while let Some(request) = subscriptions.next(most) {
                 pkid += 1;
                 subscriptions.written(pkid);
-                open.push((pkid, ask));
+                open.push((pkid, request));
             }
             assert!(!open.is_empty() && open.len() <= most);
-            for (pkid, ask) in open {
+            for (pkid, request) in open {
                 let (SubscriptionRequest::Subscribe { filter, .. }
-                | SubscriptionRequest::Unsubscribe { filter }) = &ask;
+                | SubscriptionRequest::Unsubscribe { filter }) = &request;
                 let granted = !refused.contains(&filter.as_str());
                 let told = subscriptions.answered(pkid, granted).is_some();
-                assert_eq!(told, !granted && matches!(ask, SubscriptionRequest::Subscribe { .. }));
-                asked.push(ask);
+                assert_eq!(
+                    told,
+                    !granted && matches!(request, SubscriptionRequest::Subscribe { .. })
+                );
+                requests.push(request);
             }
         }
-        asked
+        requests
     }
 
     #[test]
     fn without_identifiers_a_filter_that_another_covers_is_not_subscribed_to() {
-        let asked = all(&["a/b", "a/#", "c", "c"], &[], 10);
-        assert_eq!(asked, [subscribe("a/#"), subscribe("c"), unsubscribe("a/b")]);
+        let requests = all(&["a/b", "a/#", "c", "c"], &[], 10);
+        assert_eq!(requests, [subscribe("a/#"), subscribe("c"), unsubscribe("a/b")]);
         assert_eq!(all(&["+/#", "#"], &[], 1), [subscribe("#"), unsubscribe("+/#")]);
     }
 
     #[test]
     fn a_filter_is_subscribed_to_where_those_that_cover_it_are_refused() {
-        let asked = all(&["a/b/c", "a/b/#", "#"], &["#"], 10);
-        assert_eq!(asked, [subscribe("#"), subscribe("a/b/#"), unsubscribe("a/b/c")]);
+        let requests = all(&["a/b/c", "a/b/#", "#"], &["#"], 10);
+        assert_eq!(requests, [subscribe("#"), subscribe("a/b/#"), unsubscribe("a/b/c")]);
     }
 
     #[test]
     fn a_shared_subscription_covers_nothing_and_nothing_covers_it() {
-        let asked = all(&["$share/g/#", "a", "$share/g/a"], &[], 1);
-        assert_eq!(asked, [subscribe("$share/g/#"), subscribe("$share/g/a"), subscribe("a")]);
+        let requests = all(&["$share/g/#", "a", "$share/g/a"], &[], 1);
+        assert_eq!(requests, [subscribe("$share/g/#"), subscribe("$share/g/a"), subscribe("a")]);
     }
 
     #[test]

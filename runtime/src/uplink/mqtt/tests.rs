@@ -1,4 +1,4 @@
-//! The connection against a real Mosquitto on a loopback port.
+//! Tests of the connection with a real Mosquitto on a loopback port.
 
 #![allow(clippy::unwrap_used)]
 
@@ -18,7 +18,7 @@ use crate::uplink::status::UplinkStatus;
 use broker::{Authority, Broker, Gate, Observer};
 use components::FakeComponents;
 
-/// Messages that a test sends; many windows of them.
+/// Messages that a test sends: many windows of them.
 const MESSAGES: u64 = 400;
 
 struct Running {
