@@ -14,7 +14,7 @@
 //! | [`pubsub`] | publishing, and each app's subscriptions |
 //! | [`app`] | apps: health and start |
 //! | [`channel`] | the protocols by which apps are called |
-//! | [`uplink`] | the way out to an MQTT broker |
+//! | [`uplink`] | the ways out of the device |
 //! | [`tls`] | TLS by rustls, from files that may be renewed |
 //! | [`admin`] | the control socket, its client, and the text of `pannier status` |
 //! | [`ready`] | what is told once the start is over |

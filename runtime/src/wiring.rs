@@ -2,6 +2,7 @@
 
 mod app;
 mod listen;
+mod uplinks;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +12,6 @@ use std::time::Duration;
 use axum::Router;
 use store_forward::Store;
 use store_forward::clock::{Clock, OsClock};
-use store_forward::consumer::Delivery;
 use store_forward::disk::{DiskError, MemoryDisk, OsDisk};
 use store_forward::ids::NodeId;
 use store_forward::limits::Limits;
@@ -25,12 +25,13 @@ use crate::assemble::{Ground, Loaded, load};
 use crate::check;
 use crate::metrics::{self, Calls};
 use crate::pubsub::PubSubBlock;
-use crate::pubsub::cloudevent::{self, Origin};
 use crate::ready::Ready;
 use crate::serve::{self, Connections};
 use crate::settings::Settings;
 use crate::systemd::{self, Notice};
-use crate::uplink::{self, Render, UplinkDeps, UplinkStatus};
+use crate::uplink::{self, UplinkContext, UplinkStatus};
+
+use uplinks::UplinkAccess;
 
 pub use listen::Refused;
 
@@ -278,36 +279,24 @@ fn start_uplinks(
     stop: &watch::Sender<bool>,
 ) {
     for (spec, status) in settings.resources.uplinks.iter().zip(statuses) {
-        let (store, durable) = (deps.store.clone(), deps.loaded.durable.clone());
-        let deps = UplinkDeps {
-            identity: store.identity().clone(),
-            render: render(Arc::clone(deps.block)),
-            pubsubs: Arc::new(move |name| durable.contains(name).then(|| store.clone())),
+        let components = UplinkAccess {
+            store: deps.store.clone(),
+            durable: deps.loaded.durable.clone(),
+            block: Arc::clone(deps.block),
+        };
+        let context = UplinkContext {
+            identity: deps.store.identity().clone(),
+            components: Arc::new(components),
             status: Arc::clone(status),
         };
         let (spec, stopped) = (spec.clone(), wait_owned(stop.subscribe()));
         drains.spawn(async move {
             let name = spec.name.clone();
-            if let Err(error) = uplink::run(spec, deps, stopped).await {
+            if let Err(error) = uplink::run(spec, context, stopped).await {
                 tracing::error!(uplink = name, %error, "uplink does not run");
             }
         });
     }
-}
-
-/// What an uplink sends of a message.
-fn render(block: Arc<PubSubBlock>) -> Render {
-    Arc::new(move |delivery: &Delivery, format| {
-        let entry = block.entries().find(|(name, _)| *name == delivery.topic.component);
-        match (format, entry) {
-            (config::model::Format::CloudEvent, Some((_, entry))) => {
-                let origin = Origin { identity: &entry.identity, stream: delivery.stream };
-                let message = &delivery.message;
-                cloudevent::envelope(&delivery.topic, message, origin, message.at.wall_ms)
-            }
-            _ => delivery.message.data.clone(),
-        }
-    })
 }
 
 /// Whether a flag or a file names the consumer, or the app that it is a subscription of. An app

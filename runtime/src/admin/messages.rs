@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use store_forward::store;
 
-use crate::uplink::Snapshot;
+use crate::uplink::UplinkSnapshot;
 
 /// The query of a [`ForgetConsumer`] with `force`.
 const FORCE: &str = "force=true";
@@ -128,7 +128,7 @@ pub struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_limit: Option<u64>,
     /// The uplinks.
-    pub uplinks: Vec<Snapshot>,
+    pub uplinks: Vec<UplinkSnapshot>,
     /// Messages lost since the start, by reason.
     pub lost_since_start: BTreeMap<String, u64>,
     /// Log lines that could not be written since the start.

@@ -14,7 +14,7 @@ use store_forward::store::{self, ConsumerStatus, InactiveStatus, StateStatus, St
 
 use super::{AppStatus, Status};
 use crate::text;
-use crate::uplink::Snapshot;
+use crate::uplink::UplinkSnapshot;
 use table::table;
 
 /// Columns to which sentences are wrapped where there is no terminal.
@@ -81,7 +81,7 @@ fn node(
     sentence(out, &format!("disk: {used}{}", limit.unwrap_or_default()), width);
 }
 
-fn uplinks(out: &mut String, uplinks: &[Snapshot], width: Option<usize>) {
+fn uplinks(out: &mut String, uplinks: &[UplinkSnapshot], width: Option<usize>) {
     let head = ["UPLINK", "BROKER", "STATE", "FOR", "IN FLIGHT", "SENT", "RECEIVED"];
     let rows = uplinks.iter().map(|uplink| {
         vec![

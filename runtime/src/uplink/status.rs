@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 /// The status of one uplink: written by the uplink, read by the control socket and the metrics.
 #[derive(Debug)]
 pub struct UplinkStatus {
-    now: Mutex<Snapshot>,
+    now: Mutex<UplinkSnapshot>,
 }
 
 /// An uplink at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Snapshot {
+pub struct UplinkSnapshot {
     /// The uplink's name.
     pub name: String,
     /// Host and port of the broker.
@@ -47,7 +47,7 @@ impl UplinkStatus {
     /// Creates the status of the uplink `name` to a broker at `host`:`port`, not connected yet.
     #[must_use]
     pub fn new(name: &str, host: &str, port: u16) -> Self {
-        let now = Snapshot {
+        let now = UplinkSnapshot {
             name: name.into(),
             url: if host.contains(':') {
                 format!("[{host}]:{port}")
@@ -66,7 +66,7 @@ impl UplinkStatus {
 
     /// Returns the current status.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> UplinkSnapshot {
         self.lock().clone()
     }
 
@@ -96,7 +96,7 @@ impl UplinkStatus {
         self.lock().received += messages as u64;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Snapshot> {
+    fn lock(&self) -> MutexGuard<'_, UplinkSnapshot> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,6 @@
 //! MQTT topic filters and topic templates.
 
-use runtime::uplink::topic::{expand, matched_part};
+use runtime::uplink::mqtt::topic::{expand, matched_part};
 use store_forward::topic::{check_name, check_text, matches};
 
 use super::input::Input;

@@ -6,7 +6,7 @@ use store_forward::store::{
 };
 
 use super::{AppReadiness, AppStatus, ComponentStatus, Status};
-use crate::uplink::{LastError, Snapshot};
+use crate::uplink::{LastError, UplinkSnapshot};
 
 /// A status in which every field holds something.
 fn full() -> Status {
@@ -84,7 +84,7 @@ fn full() -> Status {
             }],
         }),
         disk_limit: Some(8192),
-        uplinks: vec![Snapshot {
+        uplinks: vec![UplinkSnapshot {
             name: "u".into(),
             url: "b:1883".into(),
             connected: true,

@@ -7,7 +7,7 @@ use store_forward::store::{self, ConsumerStatus, DamageStatus};
 use super::{losses, refusal};
 use crate::admin::{AppReadiness, AppStatus, Status};
 use crate::text;
-use crate::uplink::Snapshot;
+use crate::uplink::UplinkSnapshot;
 
 /// Time that an uplink may take to connect before that is a problem.
 const CONNECT_PATIENCE_MS: u64 = 10_000;
@@ -87,7 +87,11 @@ fn live_bytes(store: &store::Status) -> u64 {
     messages.chain(state).sum()
 }
 
-fn disconnected(uplink: &Snapshot, consumers: &[ConsumerStatus], now_ms: u64) -> Option<String> {
+fn disconnected(
+    uplink: &UplinkSnapshot,
+    consumers: &[ConsumerStatus],
+    now_ms: u64,
+) -> Option<String> {
     let since_ms = now_ms.saturating_sub(uplink.since);
     let is_new = uplink.last_error.is_none() && since_ms < CONNECT_PATIENCE_MS;
     if uplink.connected || is_new {
@@ -109,7 +113,7 @@ fn disconnected(uplink: &Snapshot, consumers: &[ConsumerStatus], now_ms: u64) ->
 }
 
 /// Returns true for the consumers `uplink/NAME` and `uplink/NAME/...`.
-fn belongs_to(consumer: &ConsumerStatus, uplink: &Snapshot) -> bool {
+fn belongs_to(consumer: &ConsumerStatus, uplink: &UplinkSnapshot) -> bool {
     let name = consumer.name.strip_prefix("uplink/");
     let rest = name.and_then(|name| name.strip_prefix(uplink.name.as_str()));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

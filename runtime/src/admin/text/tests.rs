@@ -122,14 +122,14 @@ fn a_store_that_was_drained_is_not_full_though_its_file_keeps_its_size() {
 #[test]
 fn an_uplink_without_a_link_is_a_problem_with_its_reason() {
     let uplink = |connected| Status {
-        uplinks: vec![Snapshot {
+        uplinks: vec![UplinkSnapshot {
             name: "u".into(),
             url: "b:1883".into(),
             connected,
             since: 1,
             acknowledged: 4,
             last_error: Some(LastError { text: "connection refused".into(), at: 5 }),
-            ..Snapshot::default()
+            ..UplinkSnapshot::default()
         }],
         ..healthy()
     };

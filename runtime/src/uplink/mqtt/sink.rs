@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use super::downlink::CAME_BY;
 use super::encode::Encoder;
 use super::session::Outbound;
-use super::status::UplinkStatus;
+use crate::uplink::status::UplinkStatus;
 
 /// One connection that stands: where messages go, and on what terms.
 #[derive(Clone)]

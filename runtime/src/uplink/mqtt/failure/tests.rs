@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use rumqttc::v5;
+use rumqttc::v5::mqttbytes::v5::DisconnectReasonCode;
 use rustls::pki_types::ServerName;
 use rustls::{InvalidMessage, OtherError};
 
 use super::*;
-use crate::uplink::tests::broker;
+use crate::uplink::mqtt::tests::broker;
 
 fn peer(tls: bool) -> Peer {
     let mut spec = broker::spec(1883, MqttVersion::V5);
@@ -56,7 +58,8 @@ fn a_certificate_is_named_with_what_is_wrong_and_what_to_do() {
         let expected = "the certificate of localhost isn't trusted: set caCert";
         assert!(shown.starts_with(expected), "{shown}");
     }
-    let (time, not_after) = (at(1_800_000_000), at(1_700_000_000));
+    let time = at(1_800_000_000);
+    let not_after = at(1_700_000_000);
     let shown = certificate(Error::ExpiredContext { time, not_after });
     assert!(shown.contains("expired on 2023-11-14") && shown.contains("clock"), "{shown}");
     let shown = certificate(Error::NotValidYetContext { time: not_after, not_before: time });
@@ -92,33 +95,63 @@ fn a_certificate_that_the_broker_asks_for_is_told() {
     assert!(shown.contains("client certificate in /etc/client.pem"), "{shown}");
 }
 
+struct RefusalCase {
+    v5: v5::mqttbytes::v5::ConnectReturnCode,
+    v311: rumqttc::ConnectReturnCode,
+    told: &'static str,
+}
+
 #[test]
 fn both_versions_refuse_with_the_same_words() {
-    let v5 = |code| LinkError::from(v5::ConnectionError::ConnectionRefused(code));
-    let v311 = |code| LinkError::from(rumqttc::ConnectionError::ConnectionRefused(code));
-    use packet5::ConnectReturnCode as Code5;
     use rumqttc::ConnectReturnCode as Code311;
-    for (one, other, told) in [
-        (Code5::BadUserNamePassword, Code311::BadUserNamePassword, "wrong user name or password"),
-        (Code5::NotAuthorized, Code311::NotAuthorized, "not authorized: correct username"),
-        (Code5::ClientIdentifierNotValid, Code311::BadClientId, "client id \"truck-up\""),
-        (Code5::UnsupportedProtocolVersion, Code311::RefusedProtocolVersion, "set version: "),
-        (Code5::ServiceUnavailable, Code311::ServiceUnavailable, ": service unavailable"),
+    use v5::mqttbytes::v5::ConnectReturnCode as Code5;
+    for RefusalCase { v5, v311, told } in [
+        RefusalCase {
+            v5: Code5::BadUserNamePassword,
+            v311: Code311::BadUserNamePassword,
+            told: "wrong user name or password",
+        },
+        RefusalCase {
+            v5: Code5::NotAuthorized,
+            v311: Code311::NotAuthorized,
+            told: "not authorized: correct username",
+        },
+        RefusalCase {
+            v5: Code5::ClientIdentifierNotValid,
+            v311: Code311::BadClientId,
+            told: "client id \"truck-up\"",
+        },
+        RefusalCase {
+            v5: Code5::UnsupportedProtocolVersion,
+            v311: Code311::RefusedProtocolVersion,
+            told: "set version: ",
+        },
+        RefusalCase {
+            v5: Code5::ServiceUnavailable,
+            v311: Code311::ServiceUnavailable,
+            told: ": service unavailable",
+        },
     ] {
-        let shown = v5(one).describe(&peer(false), false);
-        assert_eq!(shown, v311(other).describe(&peer(false), false));
+        let error = LinkError::from(v5::ConnectionError::ConnectionRefused(v5));
+        let shown = error.describe(&peer(false), false);
+        let error = LinkError::from(rumqttc::ConnectionError::ConnectionRefused(v311));
+        assert_eq!(shown, error.describe(&peer(false), false));
         assert!(shown.contains(told), "{shown}");
         assert!(shown.starts_with("mqtt://localhost:1883 refused the connection: "), "{shown}");
     }
 }
 
+fn disconnected(reason_code: DisconnectReasonCode, reason: Option<&str>) -> String {
+    let reason_string = reason.map(str::to_owned);
+    let error = v5::StateError::ServerDisconnect { reason_code, reason_string };
+    LinkError::from(v5::ConnectionError::MqttState(error)).describe(&peer(false), true)
+}
+
 #[test]
 fn a_client_id_that_another_uses_is_named() {
-    let code = packet5::DisconnectReasonCode::SessionTakenOver;
-    let shown = disconnected(code, None).describe(&peer(false), true);
+    let shown = disconnected(DisconnectReasonCode::SessionTakenOver, None);
     assert!(shown.starts_with("another client uses the id \"truck-up\": "), "{shown}");
-    let code = packet5::DisconnectReasonCode::ServerShuttingDown;
-    let shown = disconnected(code, Some("back at 8")).describe(&peer(false), true);
+    let shown = disconnected(DisconnectReasonCode::ServerShuttingDown, Some("back at 8"));
     assert!(shown.ends_with("ended the connection: server shutting down (back at 8)"), "{shown}");
 }
 

@@ -1,23 +1,24 @@
-//! The connection against a real Mosquitto on a loopback port.
+//! Tests of the connection with a real Mosquitto on a loopback port.
 
 #![allow(clippy::unwrap_used)]
 
 pub(super) mod broker;
+pub(super) mod components;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use config::model::{Format, MqttUplink, MqttVersion};
+use config::model::{Format, MqttUplink, MqttVersion, Route};
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use store_forward::consumer::{Delivery, Message, Outcome, Sink};
 use store_forward::ids::{Epoch, NodeId, Sequence, StreamId};
-use store_forward::record::{NewMessage, Op, Timestamp};
+use store_forward::record::{Timestamp, Topic};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
 use super::*;
+use crate::uplink::status::UplinkStatus;
 use broker::{Authority, Broker, Gate, Observer};
+use components::FakeComponents;
 
-/// Messages that a test sends; many windows of them.
+/// Messages that a test sends: many windows of them.
 const MESSAGES: u64 = 400;
 
 struct Running {
@@ -44,7 +45,17 @@ impl Running {
     }
 }
 
-fn start(spec: MqttUplink, targets: Vec<Target>) -> Running {
+/// Starts an uplink without downlinks.
+fn start(spec: MqttUplink) -> Running {
+    start_with(spec, Vec::new(), FakeComponents::default())
+}
+
+fn start_with(
+    spec: MqttUplink,
+    targets: Vec<DownlinkTarget>,
+    components: FakeComponents,
+) -> Running {
+    let components = Arc::new(components);
     let (lane, lanes) = watch::channel(None);
     let status = Arc::new(UplinkStatus::new("up", &spec.host, spec.port));
     let route = Route {
@@ -57,8 +68,9 @@ fn start(spec: MqttUplink, targets: Vec<Target>) -> Running {
     let encoder = Encoder {
         identity: Identity { node: NodeId("n1".into()), epoch: Epoch(7) },
         routes: vec![route],
-        render: Arc::new(|delivery, _| delivery.message.data.clone()),
+        components: components.clone(),
     };
+    let downlinks = Downlinks { uplink: "up".into(), node: "n1".into(), targets, components };
     let backoff = Backoff {
         initial: Duration::from_millis(10),
         max: Duration::from_millis(50),
@@ -71,7 +83,7 @@ fn start(spec: MqttUplink, targets: Vec<Target>) -> Running {
         client_id: format!("n1-up-{}", fastrand::u64(..)),
         window: 50,
         backoff,
-        targets,
+        downlinks,
         lane,
         status: Arc::clone(&status),
     };
@@ -81,6 +93,10 @@ fn start(spec: MqttUplink, targets: Vec<Target>) -> Running {
     }));
     let sink = Arc::new(UplinkSink::new("up", lanes, encoder, Arc::clone(&status)));
     Running { sink, status, stop, task }
+}
+
+fn target(to: &str) -> DownlinkTarget {
+    DownlinkTarget { filter: "down/+".into(), pubsub: "pubsub".into(), to: to.into() }
 }
 
 fn delivery(number: u64) -> Delivery {
@@ -140,7 +156,7 @@ async fn order_holds_across_a_broken_broker(version: MqttVersion) {
     let broker = Broker::start(None);
     let gate = Gate::open(broker.port).await;
     let mut observer = Observer::subscribe(broker.port, "up/#").await;
-    let uplink = start(broker::spec(gate.port, version), Vec::new());
+    let uplink = start(broker::spec(gate.port, version));
     let sink = Arc::clone(&uplink.sink);
     let sending = tokio::spawn(async move { send_all(&sink, MESSAGES).await });
 
@@ -184,7 +200,7 @@ async fn order_holds_with_mqtt_311_when_the_broker_is_killed_within_a_window() {
 #[tokio::test]
 async fn a_message_over_the_brokers_maximum_is_held_and_the_next_one_goes_out() {
     let broker = Broker::start_with("max_packet_size 2000\n");
-    let uplink = start(broker::spec(broker.port, MqttVersion::V5), Vec::new());
+    let uplink = start(broker::spec(broker.port, MqttVersion::V5));
     let mut large = delivery(1);
     large.message.data = vec![b'x'; 3000];
     let outcome = send(&uplink.sink, large).await;
@@ -200,7 +216,7 @@ async fn a_message_over_the_brokers_maximum_is_held_and_the_next_one_goes_out() 
 async fn a_broker_that_takes_more_than_the_one_before_is_told_to_the_consumer() {
     let broker = Broker::start_with("max_packet_size 2000\n");
     let gate = Gate::open(broker.port).await;
-    let uplink = start(broker::spec(gate.port, MqttVersion::V5), Vec::new());
+    let uplink = start(broker::spec(gate.port, MqttVersion::V5));
     let mut large = delivery(1);
     large.message.data = vec![b'x'; 3000];
     let outcome = send(&uplink.sink, large.clone()).await;
@@ -218,7 +234,7 @@ async fn a_broker_that_takes_more_than_the_one_before_is_told_to_the_consumer() 
 #[tokio::test]
 async fn a_message_that_the_broker_refuses_as_too_large_without_a_limit_is_held() {
     let broker = Broker::start_with("message_size_limit 1000\n");
-    let uplink = start(broker::spec(broker.port, MqttVersion::V5), Vec::new());
+    let uplink = start(broker::spec(broker.port, MqttVersion::V5));
     let mut large = delivery(2);
     large.message.data = vec![b'x'; 3000];
     let flight = [delivery(1), large, delivery(3)].map(|delivery| send(&uplink.sink, delivery));
@@ -239,7 +255,7 @@ async fn a_refusal_by_the_broker_is_a_retry_with_its_reason_and_the_connection_s
     let file = rules.path().join("acl");
     std::fs::write(&file, "topic write up/t\n").unwrap();
     let broker = Broker::start_with(&format!("acl_file {}\n", file.display()));
-    let uplink = start(broker::spec(broker.port, MqttVersion::V5), Vec::new());
+    let uplink = start(broker::spec(broker.port, MqttVersion::V5));
     let mut forbidden = delivery(1);
     forbidden.topic.name = "forbidden".into();
     let outcome = send(&uplink.sink, forbidden).await;
@@ -253,36 +269,15 @@ async fn a_refusal_by_the_broker_is_a_retry_with_its_reason_and_the_connection_s
 #[tokio::test]
 async fn a_message_that_never_fits_is_acknowledged_and_does_not_hold_up_the_next() {
     let broker = Broker::start(None);
-    let (committed, mut commits) = mpsc::unbounded_channel();
-    let target = Target {
-        uplink: "up".into(),
-        node: "n1".into(),
-        filter: "down/+".into(),
-        pubsub: "pubsub".into(),
-        to: "{topic}".into(),
-        commit: Arc::new(move |ops| {
-            let large = ops
-                .iter()
-                .any(|op| matches!(op, Op::Publish { message, .. } if message.data.len() > 10));
-            let refused = store_forward::Error::TooLarge {
-                what: "the payload",
-                bytes: 11,
-                limit: 10,
-                setting: "spec.limits.maxValue",
-            };
-            if !large {
-                committed.send(ops).unwrap();
-            }
-            let result = if large { Err(refused) } else { Ok(()) };
-            std::future::ready(result).boxed()
-        }),
-    };
-    let uplink = start(broker::spec(broker.port, MqttVersion::V311), vec![target]);
+    let (published, mut records) = mpsc::unbounded_channel();
+    let components = FakeComponents { payload_max: 10, published, ..FakeComponents::default() };
+    let spec = broker::spec(broker.port, MqttVersion::V311);
+    let uplink = start_with(spec, vec![target("{topic}")], components);
     uplink.sink.ready().await;
     broker::publish(broker.port, "down/a", b"much too large", "text/plain").await;
     broker::publish(broker.port, "down/a", b"small", "text/plain").await;
-    let ops = commits.recv().await.unwrap();
-    assert!(matches!(&ops[..], [Op::Publish { message, .. }] if message.data == b"small"));
+    let record = records.recv().await.unwrap();
+    assert!(matches!(&record[..], [arrival] if arrival.message.data == b"small"), "{record:?}");
     let error = uplink.status.snapshot().last_error;
     assert!(error.is_none_or(|error| !error.text.contains("committed")), "the link was kept");
     uplink.stop().await;
@@ -292,7 +287,7 @@ async fn a_message_that_never_fits_is_acknowledged_and_does_not_hold_up_the_next
 async fn nothing_goes_out_with_a_slot_of_an_earlier_connection() {
     let broker = Broker::start(None);
     let gate = Gate::open(broker.port).await;
-    let uplink = start(broker::spec(gate.port, MqttVersion::V5), Vec::new());
+    let uplink = start(broker::spec(gate.port, MqttVersion::V5));
     let early = uplink.sink.ready().await;
     let first = early.generation;
     gate.shut();
@@ -311,7 +306,7 @@ async fn nothing_goes_out_with_a_slot_of_an_earlier_connection() {
 #[tokio::test]
 async fn slots_are_as_many_as_the_window_and_come_back_with_the_outcomes() {
     let broker = Broker::start(None);
-    let uplink = start(broker::spec(broker.port, MqttVersion::V5), Vec::new());
+    let uplink = start(broker::spec(broker.port, MqttVersion::V5));
     let mut slots = vec![uplink.sink.ready().await];
     while let Some(slot) = uplink.sink.ready().now_or_never() {
         slots.push(slot);
@@ -336,7 +331,7 @@ async fn a_wrong_authority_is_reported_and_retried_until_the_file_is_right() {
     spec.ca_cert = Some(trusted.clone());
     spec.client_cert = Some(authority.dir.join("client.pem"));
     spec.client_key = Some(authority.dir.join("client.key"));
-    let uplink = start(spec, Vec::new());
+    let uplink = start(spec);
     uplink.error_naming("certificate").await;
     assert!(!uplink.task.is_finished() && !uplink.status.snapshot().connected);
 
@@ -350,35 +345,18 @@ async fn a_wrong_authority_is_reported_and_retried_until_the_file_is_right() {
 #[tokio::test]
 async fn a_message_that_is_not_committed_is_sent_again_by_the_broker() {
     let broker = Broker::start(None);
-    let (committed, mut commits) = mpsc::unbounded_channel();
-    let attempts = Arc::new(AtomicUsize::new(0));
-    let tried = Arc::clone(&attempts);
-    let target = Target {
-        uplink: "up".into(),
-        node: "n1".into(),
-        filter: "down/+".into(),
-        pubsub: "pubsub".into(),
-        to: "commands/{topic}".into(),
-        commit: Arc::new(move |ops| {
-            let first = tried.fetch_add(1, Ordering::SeqCst) == 0;
-            let result = if first { Err(store_forward::Error::Closed) } else { Ok(()) };
-            if !first {
-                committed.send(ops).unwrap();
-            }
-            std::future::ready(result).boxed()
-        }),
-    };
-    let uplink = start(broker::spec(broker.port, MqttVersion::V5), vec![target]);
+    let (published, mut records) = mpsc::unbounded_channel();
+    let failing = FakeComponents::failing_first(store_forward::Error::Closed);
+    let components = FakeComponents { published, ..failing };
+    let spec = broker::spec(broker.port, MqttVersion::V5);
+    let uplink = start_with(spec, vec![target("commands/{topic}")], components);
     uplink.sink.ready().await;
     broker::publish(broker.port, "down/a", b"reboot", "text/plain").await;
-    let ops = commits.recv().await.unwrap();
-    let [Op::Publish { topic, message: NewMessage { content_type, data, .. } }] = ops.as_slice()
-    else {
-        panic!("{ops:?}")
-    };
-    assert_eq!(*topic, Topic::new("pubsub", "commands/down/a"));
-    assert_eq!((content_type.as_deref(), data.as_slice()), (Some("text/plain"), &b"reboot"[..]));
-    assert!(attempts.load(Ordering::SeqCst) >= 2);
+    let record = records.recv().await.unwrap();
+    let [arrival] = record.as_slice() else { panic!("{record:?}") };
+    assert_eq!(arrival.topic, Topic::new("pubsub", "commands/down/a"));
+    assert_eq!(arrival.message.content_type.as_deref(), Some("text/plain"));
+    assert_eq!(arrival.message.data, b"reboot");
     uplink.error_naming("can't be committed").await;
     uplink.stop().await;
 }
@@ -386,7 +364,7 @@ async fn a_message_that_is_not_committed_is_sent_again_by_the_broker() {
 #[tokio::test]
 async fn a_broker_that_is_away_at_the_start_is_no_error() {
     let port = broker::free_port();
-    let uplink = start(broker::spec(port, MqttVersion::V5), Vec::new());
+    let uplink = start(broker::spec(port, MqttVersion::V5));
     uplink.error_naming("refused").await;
     let _broker = Broker::start(Some(port));
     uplink.sink.ready().await;

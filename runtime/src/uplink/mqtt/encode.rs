@@ -1,17 +1,14 @@
-//! From a delivery to what is published: route, topic, payload, properties.
+//! Turns deliveries into publishes: route, topic, payload, properties.
 
 use std::sync::Arc;
 
 use config::model::{Format, Route};
-use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use store_forward::consumer::{Delivery, Message};
 use store_forward::store::Identity;
 
 use super::session::Outbound;
 use super::topic;
-
-/// Makes the CloudEvent, or the bare payload, of a delivery.
-pub type Render = Arc<dyn Fn(&Delivery, Format) -> Vec<u8> + Send + Sync>;
+use crate::uplink::context::UplinkComponents;
 
 const CLOUD_EVENT: &str = "application/cloudevents+json";
 
@@ -19,11 +16,11 @@ const CLOUD_EVENT: &str = "application/cloudevents+json";
 pub(super) struct Encoder {
     pub(super) identity: Identity,
     pub(super) routes: Vec<Route>,
-    pub(super) render: Render,
+    pub(super) components: Arc<dyn UplinkComponents>,
 }
 
 impl Encoder {
-    /// What is published, or why the message can't be.
+    /// Encodes a delivery. Fails with the reason if MQTT can't carry it.
     pub(super) fn encode(&self, delivery: &Delivery) -> Result<Outbound, String> {
         let route = self
             .routes
@@ -33,7 +30,7 @@ impl Encoder {
                     && topic::matches(&route.topic, &delivery.topic.name)
             })
             .ok_or_else(|| format!("no route of this uplink takes {}", delivery.topic))?;
-        let names = topic::Names {
+        let names = topic::TemplateNames {
             topic: &delivery.topic.name,
             filter: &route.topic,
             pubsub: &delivery.topic.component,
@@ -45,12 +42,23 @@ impl Encoder {
         Ok(Outbound {
             topic: to,
             retain: route.retain,
-            payload: (self.render)(delivery, route.format),
-            properties: self.properties(delivery, route.format)?,
+            payload: self.payload(delivery, route.format),
+            content_type: content_type(&delivery.message, route.format),
+            expires_in_s: delivery.message.expires_in_ms.map(seconds),
+            user_properties: self.record_identity(delivery)?,
         })
     }
 
-    fn properties(&self, delivery: &Delivery, format: Format) -> Result<PublishProperties, String> {
+    fn payload(&self, delivery: &Delivery, format: Format) -> Vec<u8> {
+        let envelope = match format {
+            Format::CloudEvent => self.components.envelope(delivery),
+            Format::Raw => None,
+        };
+        envelope.unwrap_or_else(|| delivery.message.data.clone())
+    }
+
+    /// Returns the user properties that identify the record that is sent.
+    fn record_identity(&self, delivery: &Delivery) -> Result<Vec<(String, String)>, String> {
         let user_properties: Vec<(String, String)> = [
             ("pannier-node", self.identity.node.0.clone()),
             ("pannier-epoch", self.identity.epoch.to_string()),
@@ -62,16 +70,11 @@ impl Encoder {
         for (name, value) in &user_properties {
             topic::check_text(value).map_err(|why| format!("MQTT can't carry {name}: {why}"))?;
         }
-        Ok(PublishProperties {
-            content_type: content_type(&delivery.message, format),
-            message_expiry_interval: delivery.message.expires_in_ms.map(seconds),
-            user_properties,
-            ..PublishProperties::default()
-        })
+        Ok(user_properties)
     }
 }
 
-/// One that MQTT can't carry is left out: the message is worth more than its label.
+/// Leaves out a type that MQTT can't carry: the message is worth more than its label.
 fn content_type(message: &Message, format: Format) -> Option<String> {
     match format {
         Format::CloudEvent => Some(CLOUD_EVENT.into()),
@@ -79,7 +82,7 @@ fn content_type(message: &Message, format: Format) -> Option<String> {
     }
 }
 
-/// Whole seconds, rounded up: zero would mean expired at once.
+/// Rounds up to whole seconds: zero would mean expired at once.
 fn seconds(ms: u64) -> u32 {
     u32::try_from(ms.div_ceil(1000).max(1)).unwrap_or(u32::MAX)
 }
@@ -92,6 +95,7 @@ mod tests {
     use store_forward::record::{Timestamp, Topic};
 
     use super::*;
+    use crate::uplink::mqtt::tests::components::FakeComponents;
 
     fn route(topic: &str, to: &str, format: Format) -> Route {
         Route { pubsub: "pubsub".into(), topic: topic.into(), to: to.into(), format, retain: false }
@@ -101,7 +105,7 @@ mod tests {
         Encoder {
             identity: Identity { node: NodeId("n1".into()), epoch: Epoch(7) },
             routes,
-            render: Arc::new(|delivery, _| delivery.message.data.clone()),
+            components: Arc::new(FakeComponents::default()),
         }
     }
 
@@ -156,7 +160,7 @@ mod tests {
     #[test]
     fn a_publish_carries_the_identity_of_its_record_and_what_is_left_of_its_life() {
         let encoder = encoder(vec![route("#", "{topic}", Format::Raw)]);
-        let properties = encoder.encode(&delivery("t")).unwrap().properties;
+        let publish = encoder.encode(&delivery("t")).unwrap();
         let expected = [
             ("pannier-node", "n1"),
             ("pannier-epoch", "7"),
@@ -164,9 +168,9 @@ mod tests {
             ("pannier-sequence", "42"),
         ];
         let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        assert_eq!(properties.user_properties, expected);
-        assert_eq!(properties.message_expiry_interval, Some(2));
-        assert_eq!(properties.content_type.as_deref(), Some("text/plain"));
+        assert_eq!(publish.user_properties, expected);
+        assert_eq!(publish.expires_in_s, Some(2));
+        assert_eq!(publish.content_type.as_deref(), Some("text/plain"));
     }
 
     #[test]
@@ -174,13 +178,14 @@ mod tests {
         let encoder = encoder(vec![route("#", "{topic}", Format::Raw)]);
         let mut delivery = delivery("t");
         delivery.message.content_type = Some("text/\0".into());
-        assert_eq!(encoder.encode(&delivery).unwrap().properties.content_type, None);
+        assert_eq!(encoder.encode(&delivery).unwrap().content_type, None);
     }
 
     #[test]
     fn a_cloud_event_says_that_it_is_one() {
         let encoder = encoder(vec![route("#", "{topic}", Format::CloudEvent)]);
-        let properties = encoder.encode(&delivery("t")).unwrap().properties;
-        assert_eq!(properties.content_type.as_deref(), Some(CLOUD_EVENT));
+        let publish = encoder.encode(&delivery("t")).unwrap();
+        assert_eq!(publish.payload, b"{}");
+        assert_eq!(publish.content_type.as_deref(), Some(CLOUD_EVENT));
     }
 }

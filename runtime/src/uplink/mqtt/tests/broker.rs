@@ -1,4 +1,4 @@
-//! A Mosquitto of our own, what watches it, and what stands in its way.
+//! A Mosquitto for tests, with an observer of its messages and a relay that can be shut.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -18,8 +18,8 @@ pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// An uplink's `mqtt` part, by way of the configuration that makes it.
-pub(in crate::uplink) fn spec(port: u16, version: MqttVersion) -> MqttUplink {
+/// Parses a configuration, and returns its uplink's `mqtt` part.
+pub(in crate::uplink::mqtt) fn spec(port: u16, version: MqttVersion) -> MqttUplink {
     let version = if version == MqttVersion::V5 { "5" } else { "3.1.1" };
     let text = format!(
         "apiVersion: pannier.dev/v1\nkind: Uplink\nmetadata:\n  name: up\nspec:\n  mqtt:\n    \
@@ -57,7 +57,7 @@ impl Broker {
     fn launch(port: u16, settings: &str) -> Self {
         let dir = TempDir::new().unwrap();
         let file = dir.path().join("mosquitto.conf");
-        // Root would otherwise become a user who can't read the scratch folder.
+        // Started by root, Mosquitto would become a user who can't read the scratch folder.
         let head = format!("user root\nlistener {port} 127.0.0.1\nmax_queued_messages 100000\n");
         std::fs::write(&file, head + settings).unwrap();
         let process = Command::new(MOSQUITTO)
@@ -131,7 +131,7 @@ impl Observer {
         wait_for(&mut self.events, number).await
     }
 
-    /// What still arrives until the broker is gone.
+    /// Returns the numbers that still arrive until the broker is gone.
     pub(super) async fn rest_until_gone(mut self) -> Vec<u64> {
         let mut rest = Vec::new();
         while let Ok(event) = self.events.poll().await {
@@ -148,7 +148,7 @@ fn number(packet: &Packet) -> Option<u64> {
     std::str::from_utf8(&publish.payload).unwrap().parse().ok()
 }
 
-/// A TCP relay to the broker that can be shut.
+/// A TCP relay to the broker. While it is shut, it accepts connections and closes them.
 pub(super) struct Gate {
     pub(super) port: u16,
     pub(super) behind: u16,
@@ -161,17 +161,17 @@ impl Gate {
         let port = listener.local_addr().unwrap().port();
         let (open, state) = watch::channel(true);
         tokio::spawn(async move {
-            while let Ok((mut near, _)) = listener.accept().await {
+            while let Ok((mut client, _)) = listener.accept().await {
                 let mut state = state.clone();
                 tokio::spawn(async move {
                     if !*state.borrow() {
                         return;
                     }
-                    let far = tokio::net::TcpStream::connect(("127.0.0.1", behind)).await;
-                    let Ok(mut far) = far else { return };
+                    let broker = tokio::net::TcpStream::connect(("127.0.0.1", behind)).await;
+                    let Ok(mut broker) = broker else { return };
                     tokio::select! {
                         _ = state.wait_for(|open| !open) => {}
-                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut broker) => {}
                     }
                 });
             }

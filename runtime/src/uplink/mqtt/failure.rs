@@ -1,23 +1,17 @@
-//! Why the broker can't be talked to, in words: one mapping from the errors of rumqttc, rustls and
-//! the system.
+//! Failures of the link to a broker, in words that say what to do.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use config::model::{MqttUplink, MqttVersion};
-use rumqttc::v5;
-use rumqttc::v5::mqttbytes::v5 as packet5;
+use rumqttc::TlsError;
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError};
 use time::OffsetDateTime;
 
-use super::session::INCOMING_MAX;
-
-/// The reason code of a packet that is too large (MQTT 5, section 2.4).
-const PACKET_TOO_LARGE: u8 = 0x95;
-
-/// What an error says of the other side, and of how we come to it.
+/// The broker, and the settings that lead to it, as messages name them.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     host: String,
@@ -42,7 +36,7 @@ impl Peer {
         }
     }
 
-    /// What to do about a client id that two clients use.
+    /// Says what to do about a client id that two clients use.
     pub(super) fn shared_id(&self) -> String {
         format!(
             "another client uses the id {:?}: give each client its own, with spec.mqtt.clientId or \
@@ -63,33 +57,37 @@ impl fmt::Display for Peer {
     }
 }
 
-/// Why there is no connection to a broker, or no longer one.
+/// The reason why there is no connection to a broker, or no longer one.
 #[derive(Debug)]
 pub(super) enum LinkError {
-    /// The system's word.
     Io(io::Error),
     /// The host's name has no address.
     Unresolved,
     Tls(rustls::Error),
-    /// It was closed without a reason.
+    /// rumqttc could not start the TLS handshake.
+    TlsClient(TlsError),
+    /// The connection ended without a reason.
     Closed,
-    /// The broker answered our CONNECT with a refusal.
+    /// The broker refused our CONNECT.
     Refused(Refusal),
-    /// The broker took the client id's next connection for ours.
+    /// The broker gave our session to another connection with the same client id.
     TakenOver,
-    /// The broker ended it with this reason.
+    /// The broker ended the connection with this reason.
     Ended(String),
-    /// A packet of this size.
-    TooLarge(usize),
+    /// The broker sent a packet that is larger than we take.
+    TooLarge {
+        bytes: usize,
+        limit: u32,
+    },
     /// The broker refused a publish as too large, in an answer that rumqttc can't read.
     PublishTooLarge,
     /// A ping was not answered.
     NoPong,
-    /// What came is no MQTT, or not where it came.
-    NotMqtt(String),
+    /// The broker sent something that is no MQTT, or a packet that must not come there.
+    NotMqtt(Box<dyn Error + Send + Sync>),
 }
 
-/// Why a broker doesn't take a connection.
+/// The reason why a broker refused a connection.
 #[derive(Debug, PartialEq)]
 pub(super) enum Refusal {
     Login,
@@ -100,7 +98,7 @@ pub(super) enum Refusal {
 }
 
 impl LinkError {
-    /// In words. `up` if the broker had taken the connection before.
+    /// Describes the failure. `up` tells that the broker had accepted the connection before.
     pub(super) fn describe(&self, peer: &Peer, up: bool) -> String {
         match self {
             Self::Io(error) => describe_io(error, peer),
@@ -109,6 +107,7 @@ impl LinkError {
                 peer.host
             ),
             Self::Tls(error) => describe_tls(error, peer),
+            Self::TlsClient(error) => tls_failed(error, peer),
             Self::Closed if up => format!("{peer} closed the connection without a reason"),
             Self::Closed if peer.tls => format!(
                 "{peer} closed the connection during the TLS handshake: if that port is not for \
@@ -121,27 +120,31 @@ impl LinkError {
             Self::Refused(refusal) => describe_refusal(refusal, peer),
             Self::TakenOver => peer.shared_id(),
             Self::Ended(reason) => format!("{peer} ended the connection: {reason}"),
-            Self::TooLarge(bytes) => format!(
-                "the broker sent a packet of {bytes} bytes, the limit is {INCOMING_MAX}: remove the \
+            Self::TooLarge { bytes, limit } => format!(
+                "the broker sent a packet of {bytes} bytes, the limit is {limit}: remove the \
                  message from the broker and let it refuse such messages (Mosquitto: \
                  max_packet_size), or subscribe to less in spec.downlinks"
             ),
             Self::PublishTooLarge => format!("{peer} refused a message as too large"),
             Self::NoPong => format!("{peer} has not answered a ping: the link is down"),
-            Self::NotMqtt(problem) if up => format!("{peer} breaks the MQTT protocol: {problem}"),
+            Self::NotMqtt(error) if up => {
+                format!("{peer} breaks the MQTT protocol: {}", words(&error.to_string()))
+            }
             Self::NotMqtt(_) => format!(
                 "{peer} doesn't answer in MQTT: check the port, and whether it is for TLS (mqtts://)"
             ),
         }
     }
+}
 
-    fn of_io(error: io::Error) -> Self {
+impl From<io::Error> for LinkError {
+    fn from(error: io::Error) -> Self {
         use io::ErrorKind as Kind;
         let inner = error.get_ref();
         if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             return Self::Tls(tls.clone());
         }
-        // The standard library has no kind for it, and the text in common on every platform.
+        // The standard library has no kind for this, but a text that all platforms share.
         let text = error.to_string();
         if text.contains("failed to lookup address") || text.contains("could not resolve") {
             return Self::Unresolved;
@@ -151,98 +154,15 @@ impl LinkError {
             _ => Self::Io(error),
         }
     }
+}
 
-    fn of_tls(error: rumqttc::TlsError) -> Self {
+impl From<TlsError> for LinkError {
+    fn from(error: TlsError) -> Self {
         match error {
-            rumqttc::TlsError::Io(error) => Self::of_io(error),
-            rumqttc::TlsError::TLS(error) => Self::Tls(error),
-            other => Self::Ended(words(&other.to_string())),
+            TlsError::Io(error) => error.into(),
+            TlsError::TLS(error) => Self::Tls(error),
+            other => Self::TlsClient(other),
         }
-    }
-}
-
-impl From<v5::ConnectionError> for LinkError {
-    fn from(error: v5::ConnectionError) -> Self {
-        use v5::{ConnectionError, StateError, mqttbytes::Error};
-        match error {
-            ConnectionError::Io(error)
-            | ConnectionError::MqttState(StateError::Io(error))
-            | ConnectionError::MqttState(StateError::Deserialization(Error::Io(error))) => {
-                Self::of_io(error)
-            }
-            ConnectionError::Tls(error) => Self::of_tls(error),
-            ConnectionError::ConnectionRefused(code) => Self::Refused(refusal_5(code)),
-            // A broker without MQTT 5 answers in the older form: code 1.
-            ConnectionError::MqttState(StateError::Deserialization(
-                Error::InvalidConnectReturnCode(1),
-            )) => Self::Refused(Refusal::Version),
-            ConnectionError::MqttState(StateError::Deserialization(
-                Error::PayloadSizeLimitExceeded { pkt_size, .. },
-            )) => Self::TooLarge(pkt_size),
-            // Mosquitto's answer to a message beyond its message_size_limit.
-            ConnectionError::MqttState(StateError::Deserialization(
-                Error::InvalidConnectReturnCode(PACKET_TOO_LARGE),
-            )) => Self::PublishTooLarge,
-            ConnectionError::MqttState(StateError::ConnectionAborted) => Self::Closed,
-            ConnectionError::MqttState(StateError::AwaitPingResp) => Self::NoPong,
-            ConnectionError::MqttState(StateError::ServerDisconnect {
-                reason_code,
-                reason_string,
-            }) => disconnected(reason_code, reason_string.as_deref()),
-            ConnectionError::MqttState(error) => Self::NotMqtt(words(&error.to_string())),
-            other => Self::NotMqtt(words(&other.to_string())),
-        }
-    }
-}
-
-impl From<rumqttc::ConnectionError> for LinkError {
-    fn from(error: rumqttc::ConnectionError) -> Self {
-        use rumqttc::{ConnectionError, StateError, mqttbytes::Error};
-        match error {
-            ConnectionError::Io(error)
-            | ConnectionError::MqttState(StateError::Io(error))
-            | ConnectionError::MqttState(StateError::Deserialization(Error::Io(error))) => {
-                Self::of_io(error)
-            }
-            ConnectionError::Tls(error) => Self::of_tls(error),
-            ConnectionError::ConnectionRefused(code) => Self::Refused(refusal_311(code)),
-            ConnectionError::MqttState(StateError::Deserialization(
-                Error::PayloadSizeLimitExceeded(bytes),
-            )) => Self::TooLarge(bytes),
-            ConnectionError::MqttState(StateError::ConnectionAborted) => Self::Closed,
-            ConnectionError::MqttState(StateError::AwaitPingResp) => Self::NoPong,
-            ConnectionError::MqttState(error) => Self::NotMqtt(words(&error.to_string())),
-            other => Self::NotMqtt(words(&other.to_string())),
-        }
-    }
-}
-
-fn disconnected(code: packet5::DisconnectReasonCode, reason: Option<&str>) -> LinkError {
-    if code == packet5::DisconnectReasonCode::SessionTakenOver {
-        return LinkError::TakenOver;
-    }
-    LinkError::Ended(with_reason(&words(&format!("{code:?}")), reason))
-}
-
-fn refusal_5(code: packet5::ConnectReturnCode) -> Refusal {
-    use packet5::ConnectReturnCode as Code;
-    match code {
-        Code::BadUserNamePassword => Refusal::Login,
-        Code::NotAuthorized => Refusal::NotAuthorized,
-        Code::ClientIdentifierNotValid | Code::BadClientId => Refusal::ClientId,
-        Code::UnsupportedProtocolVersion | Code::RefusedProtocolVersion => Refusal::Version,
-        other => Refusal::Other(words(&format!("{other:?}"))),
-    }
-}
-
-fn refusal_311(code: rumqttc::ConnectReturnCode) -> Refusal {
-    use rumqttc::ConnectReturnCode as Code;
-    match code {
-        Code::BadUserNamePassword => Refusal::Login,
-        Code::NotAuthorized => Refusal::NotAuthorized,
-        Code::BadClientId => Refusal::ClientId,
-        Code::RefusedProtocolVersion => Refusal::Version,
-        other => Refusal::Other(words(&format!("{other:?}"))),
     }
 }
 
@@ -295,8 +215,12 @@ fn describe_tls(error: &rustls::Error, peer: &Peer) -> String {
                 "{host} has no TLS version or cipher in common with Pannier: it needs TLS 1.2 or 1.3"
             )
         }
-        other => format!("TLS with {peer} failed: {}", words(&other.to_string())),
+        other => tls_failed(other, peer),
     }
+}
+
+fn tls_failed(error: &impl Error, peer: &Peer) -> String {
+    format!("TLS with {peer} failed: {}", words(&error.to_string()))
 }
 
 fn describe_certificate(error: &CertificateError, peer: &Peer) -> String {
@@ -304,7 +228,7 @@ fn describe_certificate(error: &CertificateError, peer: &Peer) -> String {
     let host = &peer.host;
     let clock = day(UnixTime::now());
     match error {
-        // A bad signature: an authority of the same name that has another key.
+        // A bad signature comes from an authority of the same name with another key.
         Error::UnknownIssuer | Error::BadSignature => match &peer.ca_cert {
             None => format!(
                 "the certificate of {host} isn't trusted: set caCert to the certificate of the \
@@ -353,7 +277,7 @@ fn describe_certificate(error: &CertificateError, peer: &Peer) -> String {
     }
 }
 
-/// What the other side thinks of us.
+/// Describes an alert, by which the broker ends the handshake.
 fn describe_alert(alert: AlertDescription, peer: &Peer) -> String {
     use AlertDescription as Alert;
     let host = &peer.host;
@@ -388,7 +312,7 @@ fn describe_alert(alert: AlertDescription, peer: &Peer) -> String {
     }
 }
 
-/// A name out of `DnsName("example.com")` or `IpAddress(::1)`.
+/// Takes the name out of `DnsName("example.com")` or `IpAddress(::1)`.
 fn bare(presented: &str) -> &str {
     let inner = presented.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
     inner.unwrap_or(presented).trim_matches('"')
@@ -402,7 +326,7 @@ fn day(at: UnixTime) -> String {
     }
 }
 
-/// With the text that the broker gave, if it gave one.
+/// Adds the broker's own text, if it gave one.
 pub(super) fn with_reason(why: &str, text: Option<&str>) -> String {
     match text {
         Some(text) => format!("{why} ({text})"),
@@ -410,13 +334,13 @@ pub(super) fn with_reason(why: &str, text: Option<&str>) -> String {
     }
 }
 
-/// `NotAuthorized` as people write it: "not authorized".
+/// Turns a name such as `NotAuthorized` into words: "not authorized".
 pub(super) fn words(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     let mut before = ' ';
     for c in text.replace("QoS", "Qos").chars() {
-        let humps = c.is_ascii_uppercase() && before.is_ascii_lowercase();
-        if humps {
+        let starts_word = c.is_ascii_uppercase() && before.is_ascii_lowercase();
+        if starts_word {
             out.push(' ');
         }
         out.push(c.to_ascii_lowercase());

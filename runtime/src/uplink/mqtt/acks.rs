@@ -1,17 +1,24 @@
-//! Which packet identifier stands for which message: a pure state machine.
+//! Matches packet identifiers with messages: a pure state machine.
 //!
-//! The client library names a packet's identifier only when it writes the packet, in the order in
-//! which the packets were handed to it, so the messages wait for theirs in a queue.
+//! The client library reports a packet's identifier only when it writes the packet. It writes packets
+//! in the order in which they were handed over, so messages wait for their identifiers in a queue.
 
 use std::collections::VecDeque;
 
-/// Messages between being handed to the client library and being acknowledged.
+/// Messages that were handed to the client library and are not acknowledged.
 #[derive(Debug)]
 pub(super) struct Acks<T> {
-    /// Handed over, not written yet.
+    /// Not written yet.
     queued: VecDeque<T>,
-    /// Written, in that order; `None` was acknowledged before an older one.
-    written: VecDeque<(u16, Option<T>)>,
+    /// In the order of writing.
+    written: VecDeque<WrittenPacket<T>>,
+}
+
+#[derive(Debug)]
+struct WrittenPacket<T> {
+    pkid: u16,
+    /// `None` once it is acknowledged, while an older one is not.
+    message: Option<T>,
 }
 
 impl<T> Acks<T> {
@@ -19,40 +26,41 @@ impl<T> Acks<T> {
         Self { queued: VecDeque::new(), written: VecDeque::new() }
     }
 
-    /// The messages from the oldest that is not acknowledged to the newest. While this is below the
-    /// number of packet identifiers in use, none is used twice.
+    /// Counts the messages from the oldest that is not acknowledged to the newest. While this is below
+    /// the number of packet identifiers that the client library cycles through, none is used twice.
     pub(super) fn span(&self) -> usize {
         self.queued.len() + self.written.len()
     }
 
-    /// A message was handed over.
+    /// Takes a message that was handed over.
     pub(super) fn queue(&mut self, message: T) {
         self.queued.push_back(message);
     }
 
-    /// The next packet was written under this identifier. Gives back its message, unless none waited.
+    /// Gives the next message this identifier, and returns the message. `None` if no message waits.
     pub(super) fn written(&mut self, pkid: u16) -> Option<&T> {
-        let message = self.queued.pop_front()?;
-        self.written.push_back((pkid, Some(message)));
-        self.written.back().and_then(|(_, message)| message.as_ref())
+        let message = Some(self.queued.pop_front()?);
+        self.written.push_back(WrittenPacket { pkid, message });
+        self.written.back().and_then(|packet| packet.message.as_ref())
     }
 
-    /// Messages that are written and not acknowledged.
+    /// Counts the messages that are written and not acknowledged.
     pub(super) fn open(&self) -> usize {
-        self.written.iter().filter(|(_, open)| open.is_some()).count()
+        self.written.iter().filter(|packet| packet.message.is_some()).count()
     }
 
     /// Takes the largest of the messages that are written and not acknowledged.
     pub(super) fn take_largest(&mut self, size: impl Fn(&T) -> usize) -> Option<T> {
-        let open = self.written.iter_mut().filter(|(_, open)| open.is_some());
-        open.max_by_key(|(_, open)| open.as_ref().map(&size))?.1.take()
+        let packets = self.written.iter_mut().filter(|packet| packet.message.is_some());
+        packets.max_by_key(|packet| packet.message.as_ref().map(&size))?.message.take()
     }
 
-    /// The packet with this identifier was acknowledged. `None` when there is none: a broker's slip.
+    /// Takes the message that was acknowledged. `None` if the broker named an unknown identifier.
     pub(super) fn acknowledged(&mut self, pkid: u16) -> Option<T> {
-        let slot = self.written.iter_mut().find(|(id, open)| *id == pkid && open.is_some())?;
-        let message = slot.1.take();
-        while self.written.front().is_some_and(|(_, open)| open.is_none()) {
+        let is_acknowledged =
+            |packet: &&mut WrittenPacket<T>| packet.pkid == pkid && packet.message.is_some();
+        let message = self.written.iter_mut().find(is_acknowledged)?.message.take();
+        while self.written.front().is_some_and(|packet| packet.message.is_none()) {
             self.written.pop_front();
         }
         message
@@ -82,7 +90,7 @@ mod tests {
         ]
     }
 
-    /// Writes and acknowledges as a client library with `IDS` identifiers does.
+    /// Packet identifiers of the modelled client library.
     const IDS: u16 = 8;
 
     proptest! {
@@ -93,7 +101,8 @@ mod tests {
             let mut acks = Acks::new();
             let mut queue: VecDeque<u32> = VecDeque::new();
             let mut open: HashMap<u16, u32> = HashMap::new();
-            let (mut next, mut last) = (0_u32, 0_u16);
+            let mut next = 0_u32;
+            let mut last = 0_u16;
             for step in steps {
                 match step {
                     Step::Queue if acks.span() < usize::from(IDS) => {
