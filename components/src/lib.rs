@@ -10,6 +10,8 @@
 //! | [`stop`] | a request to stop, from those who make it to what runs |
 //! | [`registry`] | the one table from a type's name to its constructor |
 
+pub mod context;
+pub mod embedded;
 pub mod metadata;
 pub mod port;
 mod pubsub;
@@ -18,8 +20,12 @@ pub mod registry;
 mod state;
 pub mod stop;
 
+pub use store_forward::{backoff, clock, topic};
+
+pub use context::{BuildError, Context};
+pub use embedded::Embedded;
 pub use metadata::{Metadata, MetadataError};
 pub use port::pubsub::{PubSub, SubscribeSpec};
 pub use port::state::{EtagCondition, Item, StateError, StateOp, StateStore};
-pub use refusal::Refusal;
-pub use registry::{BuildError, Built, Context, build};
+pub use refusal::{Refusal, RefusalKind};
+pub use registry::{Built, build};

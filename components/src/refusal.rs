@@ -1,32 +1,64 @@
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
 use store_forward::Error;
 
-/// Why a component did not do what it was asked for, whatever it is for.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// A component's answer that it did not do what it was asked for.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The class of the reason, from which callers learn whether to come again.
+    pub kind: RefusalKind,
+    cause: Arc<dyn StdError + Send + Sync>,
+}
+
+/// Classes of refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Refusal {
-    /// There is no room: it may work later.
-    #[error("{0}")]
-    Full(String),
-    /// Something is too long: it will never work.
-    #[error("{0}")]
-    TooLarge(String),
+pub enum RefusalKind {
+    /// There is no room; it may work later.
+    Full,
+    /// Something is too long; it will never work.
+    TooLarge,
     /// Nothing can be written until a restart.
-    #[error("{0}")]
-    Unavailable(String),
+    Unavailable,
     /// Anything else.
-    #[error("{0}")]
-    Other(String),
+    Other,
+}
+
+impl Refusal {
+    /// A refusal of that class, with its cause.
+    pub fn new(kind: RefusalKind, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self { kind, cause: Arc::from(cause.into()) }
+    }
+
+    /// A refusal of no particular class.
+    pub fn other(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::new(RefusalKind::Other, cause)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cause.fmt(f)
+    }
+}
+
+impl StdError for Refusal {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.source()
+    }
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        let message = error.to_string();
-        match error {
-            error if error.is_full() => Self::Full(message),
-            Error::TooLarge { .. } => Self::TooLarge(message),
-            Error::Poisoned { .. } | Error::Closed => Self::Unavailable(message),
-            _ => Self::Other(message),
-        }
+        let kind = match &error {
+            error if error.is_full() => RefusalKind::Full,
+            Error::TooLarge { .. } => RefusalKind::TooLarge,
+            Error::Poisoned { .. } | Error::Closed => RefusalKind::Unavailable,
+            _ => RefusalKind::Other,
+        };
+        Self::new(kind, error)
     }
 }
 
@@ -37,8 +69,8 @@ mod tests {
     #[test]
     fn a_full_disk_and_a_failed_disk_are_told_apart() {
         let full = Refusal::from(Error::DiskFull { free: 1, reserve: 2, holder: None });
-        assert!(matches!(full, Refusal::Full(_)));
+        assert_eq!(full.kind, RefusalKind::Full);
         let failed = Refusal::from(Error::Poisoned { cause: "fdatasync: EIO".into() });
-        assert!(matches!(failed, Refusal::Unavailable(_)));
+        assert_eq!(failed.kind, RefusalKind::Unavailable);
     }
 }

@@ -1,18 +1,71 @@
 //! Checks of settings that need more than the one resource in which a problem is.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
+use blocks::app::DEFAULT_MAX_CALLS;
+use blocks::pubsub::route::Routes;
+use blocks::pubsub::subscriptions;
+use blocks::registry::may_use;
+use components::Embedded;
 use config::model::{Resources, Secret, Subscription, Uplink};
+use store_forward::clock::OsClock;
+use store_forward::disk::MemoryDisk;
+use store_forward::limits::Limits;
+use store_forward::store::Options;
 
-use crate::assemble::Loaded;
-use crate::pubsub::route::Routes;
-use crate::pubsub::subscriptions;
+use crate::assemble::{AssembleError, Assembly, assemble, surroundings};
 use crate::secret::reveal;
+use crate::settings::Settings;
 use crate::tls::TlsFiles;
 
-/// Returns the problems of declared subscriptions that could never deliver anything.
+/// Adds to the problems of settings those that only building can tell: component types and their
+/// settings, rules, and the names in uplinks and subscriptions.
+pub async fn by_building(settings: &Settings, mut problems: Vec<String>) -> Vec<String> {
+    // A component that couldn't be read is missing for no other reason.
+    let all_was_read = problems.is_empty();
+    problems.extend(subscriptions(&settings.resources));
+    let limits = Limits { reserve_bytes: 0, ..settings.limits.clone() };
+    let options = Options { node: None, limits, volatile: true };
+    let embedded = Embedded::new(options, Arc::new(MemoryDisk::new()), Arc::new(OsClock::new()));
+    match assemble(&settings.resources, &surroundings(settings, &embedded)).await {
+        Ok(assembly) if all_was_read => {
+            problems.extend(unknown_names(settings, &assembly));
+            problems.extend(unknown_pubsubs(&settings.resources, &assembly));
+        }
+        Ok(_) => {}
+        Err(AssembleError::Configuration(found)) => problems.extend(found),
+        Err(error) => problems.push(error.to_string()),
+    }
+    problems
+}
+
+/// Returns a warning for each declared subscription that asks for more deliveries at once than an
+/// app gets.
 #[must_use]
-pub fn subscriptions(resources: &Resources) -> Vec<String> {
+pub fn excessive_concurrency(settings: &Settings) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for subscription in &settings.resources.subscriptions {
+        let declared = subscriptions::Subscription::declared(subscription);
+        let Ok(asked) = declared.settings() else { continue };
+        let apps = settings.apps.iter();
+        for app in apps.filter(|app| may_use(&subscription.scopes, &app.id)) {
+            let limit = app.max_concurrency.unwrap_or(DEFAULT_MAX_CALLS);
+            if asked.concurrency > limit {
+                warnings.push(format!(
+                    "{}: spec.metadata: concurrency is {}, but app {} gets at most {limit} calls at once: lower it, or raise --app-max-concurrency (spec.maxConcurrency of the App)",
+                    place(subscription),
+                    asked.concurrency,
+                    app.id
+                ));
+            }
+        }
+    }
+    warnings
+}
+
+/// Returns the problems of declared subscriptions that could never deliver anything.
+fn subscriptions(resources: &Resources) -> Vec<String> {
     resources.subscriptions.iter().flat_map(problems).collect()
 }
 
@@ -32,14 +85,14 @@ fn place(subscription: &Subscription) -> String {
 
 /// Returns a problem for each declared subscription to a pub/sub component that doesn't exist. A
 /// component that was left out for its own errors, as `ignoreErrors` allows, doesn't count as missing.
-#[must_use]
-pub fn unknown_pubsubs(resources: &Resources, loaded: &Loaded) -> Vec<String> {
+fn unknown_pubsubs(resources: &Resources, assembly: &Assembly) -> Vec<String> {
     let left_out = |name: &str| {
         let mut components = resources.components.iter();
         components.any(|component| component.name == name && component.kind.starts_with("pubsub."))
     };
-    let is_unknown = |name: &str| !loaded.pubsub.contains_key(name) && !left_out(name);
-    let known = loaded.pubsub.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let pubsubs = &assembly.components.pubsub;
+    let is_unknown = |name: &str| !pubsubs.contains_key(name) && !left_out(name);
+    let known = pubsubs.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
     let unknown = resources.subscriptions.iter().filter(|one| is_unknown(&one.spec.pubsub));
     let told = unknown.map(|subscription| {
         format!(
@@ -49,6 +102,29 @@ pub fn unknown_pubsubs(resources: &Resources, loaded: &Loaded) -> Vec<String> {
         )
     });
     told.collect()
+}
+
+/// Returns a problem for each pub/sub component that an uplink names and can't use.
+fn unknown_names(settings: &Settings, assembly: &Assembly) -> Vec<String> {
+    let mut problems = Vec::new();
+    for uplink in &settings.resources.uplinks {
+        let routes = uplink.routes.iter().map(|route| &route.pubsub);
+        let downlinks = uplink.downlinks.iter().map(|downlink| &downlink.pubsub);
+        let dead = uplink.dead_letter.iter().map(|topic| &topic.pubsub);
+        for name in routes.chain(downlinks).chain(dead) {
+            if !assembly.is_durable_pubsub(name) {
+                let known: Vec<&str> = assembly.durable_pubsubs().collect();
+                let (file, line) = (uplink.origin.file.display(), uplink.origin.line);
+                problems.push(format!(
+                    "{file}:{line}: uplink {:?}: {name:?} is no pub/sub component of type pubsub.redb: name one of {}, or add it",
+                    uplink.name,
+                    known.join(", ")
+                ));
+            }
+        }
+    }
+    problems.dedup();
+    problems
 }
 
 /// A file or variable of an uplink that can't be used.

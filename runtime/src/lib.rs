@@ -11,8 +11,6 @@
 //! | [`wiring`] | who owns what, from start to drain |
 //! | [`assemble`] | from `Component` resources to building blocks |
 //! | [`api`] | the APIs by which apps call |
-//! | [`pubsub`] | publishing, and each app's subscriptions |
-//! | [`app`] | apps: health and start |
 //! | [`channel`] | the protocols by which apps are called |
 //! | [`uplink`] | the ways out of the device |
 //! | [`tls`] | TLS by rustls, from files that may be renewed |
@@ -28,7 +26,6 @@
 
 pub mod admin;
 pub mod api;
-pub mod app;
 pub mod assemble;
 pub mod channel;
 pub mod check;
@@ -38,7 +35,6 @@ pub mod flags;
 pub mod logs;
 pub mod metrics;
 pub mod panics;
-pub mod pubsub;
 pub mod ready;
 pub mod secret;
 pub mod serve;

@@ -15,6 +15,7 @@ use store_forward::consumer::Deliveries;
 use store_forward::store::{self, ConsumerStatus, StreamStatus};
 
 use crate::admin::{Control, Status};
+use crate::api::http::routes::label;
 use crate::serve::{Connections, Counts};
 
 /// Upper bounds of the latency histogram's buckets in milliseconds, as Dapr's.
@@ -57,7 +58,7 @@ pub struct Observer {
 pub async fn observe(State(observer): State<Observer>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = method(request.method());
-    let route = route(request.uri().path());
+    let route = label(request.uri().path());
     let path = observer.log.then(|| request.uri().path().to_owned());
     let response = next.run(request).await;
     let status = response.status().as_u16();
@@ -258,20 +259,6 @@ impl Page {
 
 fn escape(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
-/// Returns the route's label. Paths hold keys and topics, so the number of paths has no bound.
-fn route(path: &str) -> &'static str {
-    const ROUTES: [&str; 7] = [
-        "/v1.0/state",
-        "/v1.0/publish",
-        "/v1.0-alpha1/publish",
-        "/v1.0-alpha1/state",
-        "/v1.0/healthz",
-        "/v1.0/metadata",
-        "/v1.0/shutdown",
-    ];
-    ROUTES.into_iter().find(|route| path.starts_with(route)).unwrap_or("other")
 }
 
 fn method(method: &axum::http::Method) -> &'static str {

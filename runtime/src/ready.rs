@@ -50,7 +50,7 @@ impl Ready {
         let apps = control.apps.iter().map(|app| ReadyApp {
             id: app.id.clone(),
             http: app.addresses.join(" "),
-            port: app.channel.as_ref().map(|(_, port)| *port),
+            port: app.called.as_ref().map(|(_, port)| *port),
         });
         let uplinks = control.uplinks.iter().map(|uplink| {
             let status = uplink.snapshot();

@@ -1,305 +1,238 @@
-//! Who owns what: everything is built here, runs until the shutdown, and is drained in order.
+//! Ownership: everything is built here, runs until the shutdown, and is drained in order.
 
 mod app;
+mod leftovers;
 mod listen;
 mod uplinks;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use components::Embedded;
+use components::stop::{Stop, Stopper};
 use store_forward::Store;
 use store_forward::clock::{Clock, OsClock};
-use store_forward::disk::{DiskError, MemoryDisk, OsDisk};
+use store_forward::disk::{DiskError, OsDisk};
 use store_forward::ids::NodeId;
-use store_forward::limits::Limits;
 use store_forward::store::{OpenError, Options};
-use tokio::sync::watch;
+use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 
 use crate::admin::{ComponentStatus, Control, losses};
-use crate::api::http::metadata::ComponentInfo;
-use crate::assemble::{Ground, Loaded, load};
-use crate::check;
+use crate::assemble::{AssembleError, Assembly, DescribedComponent, assemble, surroundings};
 use crate::metrics::{self, Calls};
-use crate::pubsub::PubSubBlock;
 use crate::ready::Ready;
 use crate::serve::{self, Connections};
 use crate::settings::Settings;
 use crate::systemd::{self, Notice};
-use crate::uplink::{self, UplinkContext, UplinkStatus};
-
-use uplinks::UplinkAccess;
+use crate::uplink::UplinkStatus;
 
 pub use listen::Refused;
 
 /// Connections to the control socket at a time: for people and their scripts.
 const MAX_ASKERS: usize = 16;
 
-/// Why the process can't start, or did not end well.
+/// A process that can't start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Flags or files are wrong; each line says what, where and what to do.
+    /// Wrong flags or files; each line tells what, where and what to do.
     #[error("{}", .0.join("\n"))]
     Configuration(Vec<String>),
-    /// The data directory can't be used.
+    /// A data directory that can't be used.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// The store can't be opened.
+    /// A store that can't be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// The store had to stop writing while the process ran.
+    /// A store that had to stop writing while the process ran.
     #[error(
         "shutdown complete, but the store had stopped writing ({cause}): what was acknowledged before that is kept; fix the disk or put the directory back, then start again"
     )]
     Poisoned {
-        /// What failed.
+        /// The failure.
         cause: String,
     },
-    /// A port can't be listened at.
+    /// A port that can't be listened at.
     #[error(transparent)]
     Listen(#[from] Refused),
-    /// The control socket can't be made.
+    /// A control socket that can't be made.
     #[error(
         "cannot make the control socket {path}: {cause}; choose another directory with --data-dir"
     )]
     Socket {
-        /// Its path.
+        /// The socket's path.
         path: PathBuf,
-        /// Why.
+        /// The system's reason.
         cause: std::io::Error,
     },
 }
 
-/// Adds to what is wrong what only building can tell: component types, their settings, rules, what
-/// uplinks and subscriptions name.
-pub async fn check(settings: &Settings, mut problems: Vec<String>) -> Vec<String> {
-    // A component that couldn't be read is missing for no other reason.
-    let all_was_read = problems.is_empty();
-    problems.extend(check::subscriptions(&settings.resources));
-    let limits = Limits { reserve_bytes: 0, ..settings.limits.clone() };
-    let options = Options { node: None, limits, volatile: true };
-    let disk = Arc::new(MemoryDisk::new());
-    let clock: Arc<dyn Clock> = Arc::new(OsClock::new());
-    let store = match Store::open(options, disk, Arc::clone(&clock)) {
-        Ok(store) => store,
-        Err(error) => {
-            problems.push(error.to_string());
-            return problems;
+impl From<AssembleError> for StartError {
+    fn from(error: AssembleError) -> Self {
+        match error {
+            AssembleError::Configuration(problems) => Self::Configuration(problems),
+            AssembleError::Store(error) => Self::Store(error),
         }
-    };
-    match load(&settings.resources, &ground(settings, store, clock)).await {
-        Ok(loaded) if all_was_read => {
-            problems.extend(unknown_names(settings, &loaded));
-            problems.extend(check::unknown_pubsubs(&settings.resources, &loaded));
-        }
-        Ok(_) => {}
-        Err(found) => problems.extend(found),
     }
-    problems
 }
 
-/// Runs checked settings until `stop` becomes true; then drains, checkpoints and returns.
+/// The parts that everything on the device shares.
+struct Device {
+    settings: Settings,
+    assembly: Assembly,
+    /// The node's store, if anything asked for it.
+    store: Option<Store>,
+    clock: Arc<dyn Clock>,
+    calls: Arc<Calls>,
+    connections: Arc<Connections>,
+    stopper: Stopper,
+}
+
+impl Device {
+    fn stop(&self) -> Stop {
+        self.stopper.subscribe()
+    }
+}
+
+/// Tasks of the process, by the order in which they end.
+#[derive(Default)]
+struct Tasks {
+    /// Subscriptions and uplinks: they end first.
+    inbound: JoinSet<()>,
+    /// Servers, which answer until everything that is delivered has its outcome.
+    servers: JoinSet<()>,
+}
+
+/// Runs checked settings until a stop is requested; then drains, checkpoints and returns.
 ///
 /// # Errors
 ///
-/// When it can't start.
+/// When it can't start, or the store had to stop writing.
 pub async fn run(
     settings: Settings,
-    stop: watch::Sender<bool>,
+    stopper: Stopper,
     ready: impl FnOnce(&Ready),
 ) -> Result<(), StartError> {
-    let clock: Arc<dyn Clock> = Arc::new(OsClock::new());
-    let store = open(&settings, &clock).await?;
-    if let Err(error) = store.configured(|consumer| is_configured(&settings, consumer)).await {
-        tracing::warn!(%error, "failed to store which consumers are configured");
-    }
-    let ground = ground(&settings, store.clone(), Arc::clone(&clock));
-    let loaded = load(&settings.resources, &ground).await.map_err(StartError::Configuration)?;
-    let block = Arc::new(PubSubBlock::new(loaded.pubsub.clone()));
-    let statuses: Vec<_> = settings.resources.uplinks.iter().map(uplink_status).collect();
-    let calls = Arc::new(Calls::default());
-    let wanted = settings.max_connections;
-    let connections = Arc::new(Connections::within_the_limit_of_files(wanted));
-    let mut servers = JoinSet::new();
-    let mut drains = JoinSet::new();
+    let device = build(settings, stopper).await?;
+    let mut tasks = Tasks::default();
+
+    // The control socket comes first: whoever finds the API open may ask for the status.
+    let data_dir = &device.settings.data_dir;
+    let socket = Control::listen(data_dir)
+        .map_err(|cause| StartError::Socket { path: data_dir.join("control.sock"), cause })?;
     let mut apps = Vec::new();
-    for app in &settings.apps {
-        let parts = app::Parts {
-            settings: &settings,
-            loaded: &loaded,
-            block: &block,
-            store: &store,
-            clock: &clock,
-            calls: &calls,
-            connections: &connections,
-            stop: &stop,
-        };
-        apps.push(app::start(app, &parts, &mut servers, &mut drains).await?);
+    for app in &device.settings.apps {
+        apps.push(app::start(app, &device, &mut tasks).await?);
     }
+    let uplinks = device.settings.resources.uplinks.iter().map(uplink_status).collect();
+    let lost_before = device.store.as_ref().and_then(|store| store.status().ok());
     let control = Control {
-        store: Some(store.clone()),
-        disk_limit: settings.limits.disk_bytes,
-        uplinks: Arc::new(statuses.clone()),
+        store: device.store.clone(),
+        disk_limit: device.settings.limits.disk_bytes,
+        uplinks: Arc::new(uplinks),
         apps: Arc::new(apps),
-        lost_before: Arc::new(store.status().map(|store| losses(&store)).unwrap_or_default()),
-        components: Arc::new(loaded.infos.iter().map(|(info, _)| component(info)).collect()),
+        lost_before: Arc::new(lost_before.map(|status| losses(&status)).unwrap_or_default()),
+        components: Arc::new(device.assembly.described.iter().map(component_status).collect()),
     };
-    let metrics =
-        serve_control(&settings, control.clone(), (calls, connections), &mut servers, &stop)
-            .await?;
-    let deps = Deps { store: &store, block: &block, loaded: &loaded };
-    start_uplinks(&settings, &deps, &statuses, &mut drains, &stop);
-    warn_of_leftovers(&store, &loaded);
-    ready(&Ready::new(&control, metrics, settings.data_dir.clone()));
-    wait(&stop).await;
+    let metrics = serve_control(&device, control.clone(), socket, &mut tasks).await;
+    if let Some(store) = &device.store {
+        uplinks::start(&device, store, &control.uplinks, &mut tasks);
+        leftovers::warn(store, &device.assembly);
+    }
+
+    ready(&Ready::new(&control, metrics, device.settings.data_dir.clone()));
+    device.stop().requested().await;
     systemd::notify(Notice::Stopping);
     tracing::info!("shutdown has begun");
-    drain(drains, servers, settings.grace).await;
-    close(&store).await
+    drain(tasks, device.settings.grace).await;
+    device.assembly.close().await;
+    close(device.store.as_ref()).await
 }
 
-/// Closes the store. After a failure of its disk nobody knows what of the last writes is there.
-async fn close(store: &Store) -> Result<(), StartError> {
-    store.close().await;
-    match store.poisoned() {
-        Some(cause) => Err(StartError::Poisoned { cause }),
-        None => {
-            tracing::info!("shutdown complete");
-            Ok(())
-        }
-    }
-}
-
-fn component(info: &ComponentInfo) -> ComponentStatus {
-    let durable = !info.kind.ends_with(".in-memory");
-    ComponentStatus { name: info.name.clone(), kind: info.kind.clone(), durable }
-}
-
-async fn open(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Store, StartError> {
+async fn build(settings: Settings, stopper: Stopper) -> Result<Device, StartError> {
+    let clock: Arc<dyn Clock> = Arc::new(OsClock::new());
     let disk = Arc::new(OsDisk::open(&settings.data_dir)?);
     let options =
         Options { node: settings.node.clone(), limits: settings.limits.clone(), volatile: false };
-    let clock = Arc::clone(clock);
-    let opened = tokio::task::spawn_blocking(move || Store::open(options, disk, clock)).await;
-    let store = opened.map_err(|error| {
-        StartError::Configuration(vec![format!("the store could not be opened: {error}")])
-    })??;
-    let NodeId(node) = &store.identity().node;
-    tracing::info!(node, dir = %settings.data_dir.display(), "store is open");
-    Ok(store)
-}
+    let embedded = Embedded::new(options, disk, Arc::clone(&clock));
 
-fn ground(settings: &Settings, store: Store, clock: Arc<dyn Clock>) -> Ground {
-    Ground {
-        store,
-        limits: settings.limits.clone(),
-        clock,
-        app_id: settings.apps.first().map(|app| app.id.clone()).unwrap_or_default(),
-        namespace: std::env::var("NAMESPACE").unwrap_or_default(),
+    // A directory that can't be listed is reported by opening the store in it.
+    if !settings.resources.uplinks.is_empty() || embedded.exists().unwrap_or(true) {
+        embedded.open().await?;
     }
-}
-
-/// Pub/sub components that an uplink names and that it can't use.
-fn unknown_names(settings: &Settings, loaded: &Loaded) -> Vec<String> {
-    let mut problems = Vec::new();
-    for uplink in &settings.resources.uplinks {
-        let routes = uplink.routes.iter().map(|route| &route.pubsub);
-        let downlinks = uplink.downlinks.iter().map(|downlink| &downlink.pubsub);
-        let dead = uplink.dead_letter.iter().map(|topic| &topic.pubsub);
-        for name in routes.chain(downlinks).chain(dead) {
-            if !loaded.durable.contains(name) {
-                let known: Vec<&str> = loaded.durable.iter().map(String::as_str).collect();
-                let (file, line) = (uplink.origin.file.display(), uplink.origin.line);
-                problems.push(format!(
-                    "{file}:{line}: uplink {:?}: {name:?} is no pub/sub component of type pubsub.redb: name one of {}, or add it",
-                    uplink.name,
-                    known.join(", ")
-                ));
-            }
+    let assembly = assemble(&settings.resources, &surroundings(&settings, &embedded)).await?;
+    let store = embedded.opened().cloned();
+    if let Some(store) = &store {
+        let NodeId(node) = &store.identity().node;
+        tracing::info!(node, dir = %settings.data_dir.display(), "store is open");
+        if let Err(error) = store.configured(|name| is_configured(&settings, name)).await {
+            tracing::warn!(%error, "failed to store which consumers are configured");
         }
     }
-    problems.dedup();
-    problems
+
+    let connections = Connections::within_the_limit_of_files(settings.max_connections);
+    Ok(Device {
+        settings,
+        assembly,
+        store,
+        clock,
+        calls: Arc::default(),
+        connections: Arc::new(connections),
+        stopper,
+    })
+}
+
+/// Closes the store. After a failure of its disk nobody knows which of the last writes are on it.
+async fn close(store: Option<&Store>) -> Result<(), StartError> {
+    if let Some(store) = store {
+        store.close().await;
+        if let Some(cause) = store.poisoned() {
+            return Err(StartError::Poisoned { cause });
+        }
+    }
+    tracing::info!("shutdown complete");
+    Ok(())
+}
+
+fn component_status(component: &DescribedComponent) -> ComponentStatus {
+    let DescribedComponent { info, durable, .. } = component;
+    ComponentStatus { name: info.name.clone(), kind: info.kind.clone(), durable: *durable }
 }
 
 fn uplink_status(uplink: &config::model::Uplink) -> Arc<UplinkStatus> {
     Arc::new(UplinkStatus::new(&uplink.name, &uplink.mqtt.host, uplink.mqtt.port))
 }
 
-/// Serves the control socket and the metrics. Returns where the metrics are.
+/// Serves the control socket and the metrics. Returns the addresses of the metrics.
 async fn serve_control(
-    settings: &Settings,
+    device: &Device,
     control: Control,
-    (calls, connections): (Arc<Calls>, Arc<Connections>),
-    servers: &mut JoinSet<()>,
-    stop: &watch::Sender<bool>,
-) -> Result<Vec<String>, StartError> {
-    let listener = Control::listen(&settings.data_dir).map_err(|cause| StartError::Socket {
-        path: settings.data_dir.join("control.sock"),
-        cause,
-    })?;
+    socket: UnixListener,
+    tasks: &mut Tasks,
+) -> Vec<String> {
     let askers = Arc::new(Connections::new(MAX_ASKERS));
-    servers.spawn(serve::serve(
-        listener,
-        control.clone().router(),
-        askers,
-        stop.subscribe().into(),
-    ));
+    let router = control.clone().router();
+    tasks.servers.spawn(serve::serve(socket, router, askers, device.stop()));
     let mut served = Vec::new();
-    let Some((addresses, port)) = &settings.metrics else { return Ok(served) };
-    let router: Router = metrics::router(calls, control, Arc::clone(&connections));
+    let Some((addresses, port)) = &device.settings.metrics else { return served };
+    let connections = Arc::clone(&device.connections);
+    let router = metrics::router(Arc::clone(&device.calls), control, connections);
     for address in addresses {
         match listen::bind(*address, *port, &listen::METRICS).await {
             Ok((at, listeners)) => {
                 served.push(format!("http://{at}/metrics"));
-                listen::serve(listeners, &router, &connections, stop, servers);
+                listen::serve(listeners, &router, device, tasks);
             }
             // Another program's port is no reason not to keep data.
             Err(error) => tracing::warn!(%error, "metrics are not served"),
         }
     }
-    Ok(served)
+    served
 }
 
-struct Deps<'a> {
-    store: &'a Store,
-    block: &'a Arc<PubSubBlock>,
-    loaded: &'a Loaded,
-}
-
-fn start_uplinks(
-    settings: &Settings,
-    deps: &Deps<'_>,
-    statuses: &[Arc<UplinkStatus>],
-    drains: &mut JoinSet<()>,
-    stop: &watch::Sender<bool>,
-) {
-    for (spec, status) in settings.resources.uplinks.iter().zip(statuses) {
-        let components = UplinkAccess {
-            store: deps.store.clone(),
-            durable: deps.loaded.durable.clone(),
-            block: Arc::clone(deps.block),
-        };
-        let context = UplinkContext {
-            identity: deps.store.identity().clone(),
-            components: Arc::new(components),
-            status: Arc::clone(status),
-        };
-        let (spec, stopped) = (spec.clone(), wait_owned(stop.subscribe()));
-        drains.spawn(async move {
-            let name = spec.name.clone();
-            if let Err(error) = uplink::run(spec, context, stopped).await {
-                tracing::error!(uplink = name, %error, "uplink does not run");
-            }
-        });
-    }
-}
-
-/// Whether a flag or a file names the consumer, or the app that it is a subscription of. An app
+/// Tells whether a flag or a file names the consumer, or the app that it is a subscription of. An app
 /// without a port is never called, so nothing is collected for it.
 fn is_configured(settings: &Settings, consumer: &str) -> bool {
     let is_of = |kind: &str, name: &str| {
@@ -310,52 +243,13 @@ fn is_configured(settings: &Settings, consumer: &str) -> bool {
         || settings.apps.iter().any(|app| app.port.is_some() && is_of("app/", &app.id))
 }
 
-/// Warns of what the store keeps for consumers and components that nobody names any more.
-fn warn_of_leftovers(store: &Store, loaded: &Loaded) {
-    let Ok(status) = store.status() else { return };
-    for consumer in status.consumers.iter().filter(|consumer| consumer.backlog > 0) {
-        let Some(inactive) = &consumer.inactive else { continue };
-        tracing::warn!(
-            consumer = consumer.name,
-            messages = consumer.backlog,
-            reason = inactive.reason,
-            "consumer is not in use any more, its messages are kept until `pannier forget` or the end of their retention"
-        );
-    }
-    let mut kept = BTreeMap::<&str, u64>::new();
-    for stream in status.streams.iter().filter(|stream| stream.messages > 0) {
-        *kept.entry(&stream.pubsub).or_default() += stream.messages;
-    }
-    for (component, messages) in kept {
-        if !loaded.durable.contains(component) {
-            tracing::warn!(component, messages, "component is gone and holds messages");
-        }
-    }
-    for state in &status.state {
-        if !loaded.state.iter().any(|known| known.name == state.component) {
-            let (component, keys) = (&state.component, state.keys);
-            tracing::warn!(component, keys, "component is gone and holds keys");
-        }
-    }
-}
-
-/// First what is delivered, then who is served; all of it within `grace`.
-async fn drain(mut drains: JoinSet<()>, mut servers: JoinSet<()>, grace: Duration) {
+/// Waits for deliveries first, then for the servers; all of it within `grace`.
+async fn drain(mut tasks: Tasks, grace: Duration) {
     let finished = async {
-        while drains.join_next().await.is_some() {}
-        while servers.join_next().await.is_some() {}
+        while tasks.inbound.join_next().await.is_some() {}
+        while tasks.servers.join_next().await.is_some() {}
     };
     if tokio::time::timeout(grace, finished).await.is_err() {
         tracing::warn!("shutdown took too long, what was in flight will be delivered again");
     }
-}
-
-/// Resolves once the process is to stop.
-pub async fn wait(stop: &watch::Sender<bool>) {
-    wait_owned(stop.subscribe()).await;
-}
-
-async fn wait_owned(mut stop: watch::Receiver<bool>) {
-    // The sender lives as long as the process.
-    let _ = stop.wait_for(|stop| *stop).await;
 }

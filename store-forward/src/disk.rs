@@ -11,6 +11,7 @@ mod pages;
 mod simulated;
 
 pub use memory::MemoryDisk;
+pub(crate) use os::LOCK;
 pub use os::{DiskError, OsDisk};
 #[cfg(any(test, feature = "simulation"))]
 pub use simulated::{Cut, SimulatedDisk};

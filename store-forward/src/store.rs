@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::Clock;
 use crate::consumer::{Board, Message, Progress};
-use crate::disk::Disk;
+use crate::disk::{Disk, LOCK};
 use crate::engine::{Engine, Request};
 use crate::error::Error;
 use crate::ids::{ConsumerId, Epoch, NodeId, Sequence, StreamId};
@@ -71,6 +71,15 @@ impl Drop for Inner {
 }
 
 impl Store {
+    /// Tells whether a disk holds a store, or a part of one.
+    ///
+    /// # Errors
+    ///
+    /// When the disk can't be listed.
+    pub fn is_on(disk: &dyn Disk) -> std::io::Result<bool> {
+        Ok(disk.list()?.iter().any(|name| name != LOCK))
+    }
+
     /// Opens the store and starts its writer thread.
     ///
     /// # Errors
@@ -306,6 +315,7 @@ impl Store {
 }
 
 /// A registered consumer: what it may read, and how it says what became of it.
+#[derive(Clone)]
 pub struct Consumer {
     store: Store,
     id: ConsumerId,

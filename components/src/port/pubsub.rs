@@ -1,48 +1,172 @@
-//! What a pub/sub component can do.
+//! The port of pub/sub components.
+//!
+//! A component publishes messages and runs subscriptions. Everything that it can't do itself
+//! (batches, counting attempts, dead letters, expiry) it leaves to its caller, which reads
+//! [`PubSub::features`].
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use store_forward::Consumer;
-use store_forward::record::{ConsumerSpec, NewMessage};
-use store_forward::store::Identity;
+use futures_util::future::BoxFuture;
 
+pub use store_forward::consumer::{DeadLetter, Delivery, Message, Outcome, Sink, Slot};
+pub use store_forward::ids::{Epoch, NodeId, Sequence, StreamId};
+pub use store_forward::record::{NewMessage as Outgoing, Timestamp, Topic};
+pub use store_forward::store::Identity;
+
+use super::{Component, Local};
 use crate::Refusal;
+use crate::stop::Stop;
 
-/// Topics that keep messages until every subscriber has them.
+/// A message broker, embedded or remote.
+///
+/// The smallest one, which keeps nothing and has no subscribers:
+///
+/// ```
+/// use std::sync::Arc;
+/// use components::port::Component;
+/// use components::port::pubsub::{Outgoing, PubSub, PubSubFeatures, PublishError};
+/// use components::port::pubsub::{SubscribeSpec, Subscription};
+/// use components::Refusal;
+///
+/// struct Void;
+///
+/// impl Component for Void {}
+///
+/// #[async_trait::async_trait]
+/// impl PubSub for Void {
+///     fn features(&self) -> PubSubFeatures {
+///         PubSubFeatures::default()
+///     }
+///
+///     async fn publish(&self, _: &str, _: Vec<Outgoing>) -> Result<(), PublishError> {
+///         Ok(())
+///     }
+///
+///     async fn subscribe(&self, _: SubscribeSpec) -> Result<Arc<dyn Subscription>, Refusal> {
+///         Err(Refusal::other("the void has no subscribers"))
+///     }
+/// }
+///
+/// let component: Arc<dyn PubSub> = Arc::new(Void);
+/// assert!(!component.features().durable);
+/// ```
 #[async_trait]
-pub trait PubSub: Send + Sync + 'static {
-    /// Publishes all of the messages, each to its topic, or none; durable on return if the component is.
-    async fn publish(&self, messages: Vec<(String, NewMessage)>) -> Result<(), Refusal>;
+pub trait PubSub: Component {
+    /// Returns the abilities of the component.
+    fn features(&self) -> PubSubFeatures;
 
-    /// Registers a subscriber, or changes the one of that name. It is kept over restarts, and
-    /// messages wait for it.
-    async fn subscribe(&self, spec: SubscribeSpec) -> Result<Consumer, Refusal>;
+    /// Publishes messages to one topic, in order. On return they are durable if the component is.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::failed`] tells which messages were not published.
+    async fn publish(&self, topic: &str, messages: Vec<Outgoing>) -> Result<(), PublishError>;
 
-    /// Makes a subscriber inactive that its app no longer names: what waits for it is kept for a
-    /// time, in case it comes back. Says whether it was active.
-    async fn unsubscribe(&self, name: &str) -> Result<bool, Refusal>;
+    /// Registers a subscription, or changes the one of that name. Delivery starts with
+    /// [`Subscription::run`]. A durable component keeps messages for the consumer from now on.
+    async fn subscribe(&self, spec: SubscribeSpec) -> Result<Arc<dyn Subscription>, Refusal>;
 
-    /// The consumers that are registered on this component; none when its store can't be read.
-    fn consumers(&self) -> Vec<ConsumerSpec>;
-
-    /// The identity of the store that it stands on, of which event ids are made; `None` when it
-    /// stands on none.
-    fn identity(&self) -> Option<&Identity> {
+    /// Returns the consumers that the component keeps, if it can list them.
+    fn backlog(&self) -> Option<&dyn Backlog> {
         None
     }
 
-    /// What the component can do, in Dapr's words.
-    fn features(&self) -> &'static [&'static str] {
-        &["MESSAGE_TTL", "SUBSCRIBE_WILDCARDS", "BULK_PUBSUB"]
+    /// Returns the component's place in an embedded store, if it has one.
+    fn local(&self) -> Option<&Local> {
+        None
     }
 }
 
-/// A subscription to one topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The abilities of a pub/sub component. A caller adds what is missing, or warns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PubSubFeatures {
+    /// Messages of a topic are delivered in the order of their publishing.
+    pub ordered: bool,
+    /// Filters may hold MQTT's wildcards `+` and `#`.
+    pub wildcards: bool,
+    /// Messages with a time to live are not delivered after it.
+    pub ttl: bool,
+    /// Messages are handed over in batches as [`SubscribeSpec::batch`] asks for.
+    pub batches: bool,
+    /// Rejected messages go to [`SubscribeSpec::dead_letter`].
+    pub dead_letters: bool,
+    /// Attempts are counted, and [`SubscribeSpec::attempts`] bounds them.
+    pub attempts: bool,
+    /// Messages outlive the process and the power.
+    pub durable: bool,
+}
+
+/// Consumers that a component keeps while nobody runs them.
+#[async_trait]
+pub trait Backlog: Send + Sync {
+    /// Lists the names of the consumers; empty when the store can't be read.
+    fn consumers(&self) -> Vec<String>;
+
+    /// Makes a consumer inactive that its app no longer names. Its messages are kept for a time in
+    /// case it comes back. Returns whether it was active.
+    async fn release(&self, consumer: &str) -> Result<bool, Refusal>;
+}
+
+/// A registered subscription.
+pub trait Subscription: Send + Sync + 'static {
+    /// Delivers messages to `sink` until a stop is requested. Then hands over nothing more, waits
+    /// for the outcomes of what is in flight, writes them down and returns. Dropping the future
+    /// cuts that short: what was in flight is delivered again. A subscription runs once: to run it
+    /// again, subscribe again.
+    fn run(self: Arc<Self>, sink: Arc<dyn Sink<Delivery>>, stop: Stop) -> BoxFuture<'static, ()>;
+}
+
+/// A subscription to be registered.
+#[derive(Clone, Debug)]
 pub struct SubscribeSpec {
-    /// The consumer's name: `app/<app id>/<pubsub>/<topic>`.
-    pub name: String,
-    /// A topic, or an MQTT topic filter.
-    pub topic: String,
-    /// The topic of this component that takes what the subscriber can't digest.
+    /// The durable name: `app/<app id>/<pubsub>/<topic>`.
+    pub consumer: String,
+    /// Topics, or MQTT topic filters.
+    pub filters: Vec<String>,
+    /// The order that deliveries keep.
+    pub order: Order,
+    /// Messages of one delivery; `None` delivers one at a time.
+    pub batch: Option<BatchPolicy>,
+    /// Attempts before a message is rejected; `None` tries for ever.
+    pub attempts: Option<NonZeroU32>,
+    /// The topic of this component that takes rejected messages.
     pub dead_letter: Option<String>,
+}
+
+/// The order that a subscription's deliveries keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// One delivery of a stream after the other.
+    Stream,
+    /// At most this many deliveries of a stream at once, in order among messages of one key.
+    Key(usize),
+}
+
+/// The shape of batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchPolicy {
+    /// Messages in a batch at most.
+    pub messages: usize,
+    /// Longest wait for a batch to fill.
+    pub wait: Duration,
+}
+
+/// A publish that failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{refusal}")]
+pub struct PublishError {
+    /// The reason.
+    #[source]
+    pub refusal: Refusal,
+    /// Indices of the messages that were not published; `None` for all of them.
+    pub failed: Option<Vec<usize>>,
+}
+
+impl From<Refusal> for PublishError {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, failed: None }
+    }
 }

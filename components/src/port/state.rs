@@ -1,38 +1,57 @@
-//! What a state store can do.
+//! The port of state stores.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::{Component, Local};
 use crate::Refusal;
 
 /// A key-value store with entity tags and times to live.
 #[async_trait]
-pub trait StateStore: Send + Sync + 'static {
-    /// The row of that key; `None` when it is absent or expired.
-    async fn get(&self, key: &str) -> Result<Option<Item>, StateError>;
+pub trait StateStore: Component {
+    /// Returns the abilities of the store.
+    fn features(&self) -> StateFeatures;
 
-    /// Does all of the operations in their order, or none; durable on return if the store is.
+    /// Reads keys: one result for each, in their order; `None` for one that is absent or expired.
+    async fn get(&self, keys: &[String]) -> Vec<Result<Option<Item>, Refusal>>;
+
+    /// Applies all of the operations in their order, or none. On return they are durable if the
+    /// store is.
+    ///
+    /// # Errors
+    ///
+    /// When a condition does not hold or the store refuses.
     async fn write(&self, ops: Vec<StateOp>) -> Result<(), StateError>;
 
-    /// What the store can do, in Dapr's words (`ETAG`, `TRANSACTIONAL`, `TTL`).
-    fn features(&self) -> &'static [&'static str];
-
-    /// Operations that one [`write`](Self::write) takes at most.
-    fn max_operations(&self) -> usize {
-        MAX_OPERATIONS
+    /// Returns the component's place in an embedded store, if it has one.
+    fn local(&self) -> Option<&Local> {
+        None
     }
 }
 
-/// Operations of one transaction: all of them are applied under one lock, so others wait for them.
-const MAX_OPERATIONS: usize = 1000;
+/// The abilities of a state store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateFeatures {
+    /// Writes may depend on entity tags.
+    pub etag: bool,
+    /// Rows may expire.
+    pub ttl: bool,
+    /// Operations of one transaction at most; `None` where there are no transactions.
+    pub transaction: Option<NonZeroUsize>,
+    /// Rows can be looked for by their values.
+    pub query: bool,
+    /// Rows outlive the process and the power.
+    pub durable: bool,
+}
 
 /// A row of a state store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     /// The value, byte for byte.
     pub value: Vec<u8>,
-    /// Changes with each write of the row.
+    /// The entity tag, which changes with each write of the row.
     pub etag: String,
     /// Time left to live; `None` for ever.
     pub expires_in: Option<Duration>,
@@ -47,7 +66,7 @@ pub enum StateOp {
         key: String,
         /// The value.
         value: Vec<u8>,
-        /// What must hold of the key before.
+        /// The state that the key must be in before.
         condition: EtagCondition,
         /// Time to live; `None` for ever, whatever an earlier write said.
         ttl: Option<Duration>,
@@ -56,13 +75,13 @@ pub enum StateOp {
     Delete {
         /// The key.
         key: String,
-        /// What must hold of the key before.
+        /// The state that the key must be in before.
         condition: EtagCondition,
     },
 }
 
 impl StateOp {
-    /// The key it changes.
+    /// Returns the key.
     #[must_use]
     pub fn key(&self) -> &str {
         match self {
@@ -70,7 +89,7 @@ impl StateOp {
         }
     }
 
-    /// The key it changes, to be replaced.
+    /// Returns the key, to be replaced.
     pub fn key_mut(&mut self) -> &mut String {
         match self {
             Self::Set { key, .. } | Self::Delete { key, .. } => key,
@@ -78,7 +97,7 @@ impl StateOp {
     }
 }
 
-/// What must hold of a key before it is changed.
+/// The state that a key must be in before it is changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum EtagCondition {
     /// Nothing: the last write wins.
@@ -90,8 +109,9 @@ pub enum EtagCondition {
     Matches(String),
 }
 
-/// Why a state store refused. The first words of the entity tag errors are Dapr's: SDKs look at them.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// A write that a state store refused. The errors about entity tags begin with Dapr's words, which
+/// SDKs look at.
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
     /// A key is not in the state that was asked for.
@@ -111,10 +131,10 @@ pub enum StateError {
         "invalid etag value: {etag:?} is not an etag of this store, which are decimal numbers; send the one that a get returned"
     )]
     EtagInvalid {
-        /// What was sent.
+        /// The entity tag as sent.
         etag: String,
     },
-    /// It has nothing to do with entity tags.
+    /// A refusal that has nothing to do with entity tags.
     #[error(transparent)]
     Refused(#[from] Refusal),
 }

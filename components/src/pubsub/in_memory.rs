@@ -1,18 +1,19 @@
 //! `pubsub.in-memory`: topics that are gone with the process.
 
 use super::redb::{OnStore, limits};
-use crate::registry::{BuildPubSub, Context};
+use crate::context::{Building, Context};
+use crate::port::pubsub::PubSub;
 
 /// The type's name.
 pub(crate) const KIND: &str = "pubsub.in-memory";
 
-/// On a store of its own in memory. `maxBytes` bounds all of it, not one topic.
-pub(crate) fn build(mut context: Context) -> BuildPubSub {
+/// Builds one on a store of its own in memory. `maxBytes` bounds all of it, not one topic.
+pub(crate) fn build(mut context: Context) -> Building<dyn PubSub> {
     Box::pin(async move {
         let store = context.open_in_memory()?;
         let Context { name, mut metadata, .. } = context;
         let limits = limits(&mut metadata);
         metadata.finish()?;
-        OnStore::open(name, store, limits).await
+        OnStore::open(&name, store, limits, false).await
     })
 }

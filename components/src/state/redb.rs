@@ -1,5 +1,6 @@
 //! `state.redb`: state in the node's store. The component's name is its namespace there.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,32 +9,41 @@ use store_forward::Error;
 use store_forward::record::{Condition, Op};
 use store_forward::store::{Row, Store};
 
-use crate::port::state::{EtagCondition, Item, StateError, StateOp, StateStore};
-use crate::registry::{BuildError, Context};
+use crate::Refusal;
+use crate::context::{Building, Context};
+use crate::port::state::{EtagCondition, Item, StateError, StateFeatures, StateOp, StateStore};
+use crate::port::{Component, Local};
 
 /// The type's name.
 pub(crate) const KIND: &str = "state.redb";
 
 /// On the node's store; it has no settings of its own.
-pub(crate) fn build(context: Context) -> Result<Arc<dyn StateStore>, BuildError> {
-    let Context { name, metadata, store, .. } = context;
-    metadata.finish()?;
-    Ok(Arc::new(OnStore::new(name, store)))
+pub(crate) fn build(context: Context) -> Building<dyn StateStore> {
+    Box::pin(async move {
+        let Context { name, metadata, embedded, .. } = context;
+        metadata.finish()?;
+        let store = embedded.open().await?.clone();
+        Ok(OnStore::new(&name, store, true))
+    })
 }
+
+/// Operations of one transaction: all of them are applied under one lock, so others wait for them.
+const MAX_OPERATIONS: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
 
 /// A state store on a [`Store`].
 pub(super) struct OnStore {
-    component: String,
-    store: Store,
+    local: Local,
+    durable: bool,
 }
 
 impl OnStore {
-    pub(super) fn new(component: String, store: Store) -> Self {
-        Self { component, store }
+    /// A component on `store`; one that is not `durable` owns it, and closes it.
+    pub(super) fn new(component: &str, store: Store, durable: bool) -> Arc<dyn StateStore> {
+        Arc::new(Self { local: Local { store, component: component.into() }, durable })
     }
 
     fn op(&self, op: StateOp) -> Result<Op, StateError> {
-        let component = self.component.clone();
+        let component = self.local.component.to_string();
         Ok(match op {
             StateOp::Set { key, value, condition, ttl } => {
                 Op::Set { component, key, value, when: when(condition)?, ttl_ms: ttl.map(millis) }
@@ -46,19 +56,39 @@ impl OnStore {
 }
 
 #[async_trait]
+impl Component for OnStore {
+    async fn close(&self) {
+        if !self.durable {
+            self.local.store.close().await;
+        }
+    }
+}
+
+#[async_trait]
 impl StateStore for OnStore {
-    async fn get(&self, key: &str) -> Result<Option<Item>, StateError> {
-        Ok(self.store.get(&self.component, key)?.map(item))
+    fn features(&self) -> StateFeatures {
+        StateFeatures {
+            etag: true,
+            ttl: true,
+            transaction: Some(MAX_OPERATIONS),
+            query: false,
+            durable: self.durable,
+        }
+    }
+
+    async fn get(&self, keys: &[String]) -> Vec<Result<Option<Item>, Refusal>> {
+        let Local { store, component } = &self.local;
+        keys.iter().map(|key| Ok(store.get(component, key)?.map(item))).collect()
     }
 
     async fn write(&self, ops: Vec<StateOp>) -> Result<(), StateError> {
         let ops = ops.into_iter().map(|op| self.op(op)).collect::<Result<_, _>>()?;
-        self.store.commit(ops).await?;
+        self.local.store.commit(ops).await?;
         Ok(())
     }
 
-    fn features(&self) -> &'static [&'static str] {
-        &["ETAG", "TRANSACTIONAL", "TTL"]
+    fn local(&self) -> Option<&Local> {
+        Some(&self.local)
     }
 }
 
@@ -105,16 +135,17 @@ mod tests {
     #[test]
     fn an_etag_is_a_decimal_number_without_a_sign() {
         let matches = |etag: &str| when(EtagCondition::Matches(etag.to_owned()));
-        assert_eq!(matches("17"), Ok(Condition::Etag(17)));
+        assert!(matches!(matches("17"), Ok(Condition::Etag(17))));
         for etag in ["", "+17", "-1", "0x11", "abc", "18446744073709551616", "\"17\""] {
-            assert_eq!(matches(etag), Err(StateError::EtagInvalid { etag: etag.to_owned() }));
+            let refused = matches(etag);
+            assert!(matches!(refused, Err(StateError::EtagInvalid { .. })), "{etag}");
         }
     }
 
     #[test]
     fn first_write_asks_for_an_absent_key() {
-        assert_eq!(when(EtagCondition::FirstWrite), Ok(Condition::Absent));
-        assert_eq!(when(EtagCondition::Any), Ok(Condition::Any));
+        assert!(matches!(when(EtagCondition::FirstWrite), Ok(Condition::Absent)));
+        assert!(matches!(when(EtagCondition::Any), Ok(Condition::Any)));
     }
 
     #[test]

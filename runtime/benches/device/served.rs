@@ -9,18 +9,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use axum::serve::ListenerExt;
-use blocks::state::StateStores;
-use components::{PubSub, Refusal, SubscribeSpec};
+use blocks::pubsub::scope::TopicScopes;
+use blocks::registry::{Current, PubSubComponent, Registry};
+use components::port::Component;
+use components::port::pubsub::{
+    Epoch, Identity, NodeId, Outgoing, PubSub, PubSubFeatures, PublishError, SubscribeSpec,
+    Subscription,
+};
+use components::stop::Stopper;
+use components::{Embedded, Refusal};
 use runtime::api::http::health::Health;
-use runtime::api::http::{self, Api, ApiState, Blocks};
-use runtime::assemble::{Ground, load};
+use runtime::api::http::{self, Api, ApiState};
+use runtime::assemble::{Surroundings, assemble};
 use runtime::metrics::{Calls, Observer, observe};
-use runtime::pubsub::{Entry, PubSubBlock};
+use store_forward::Store;
 use store_forward::clock::{Clock, OsClock};
 use store_forward::limits::Limits;
-use store_forward::record::{ConsumerSpec, NewMessage};
 use store_forward::store::Options;
-use store_forward::{Consumer, Store};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -53,15 +58,11 @@ impl Served {
         let counts = disk.counts();
         let clock: Arc<dyn Clock> = Arc::new(OsClock::new());
         let options = Options { node: None, limits: limits.clone(), volatile: false };
-        let store = Store::open(options, Arc::new(disk), Arc::clone(&clock))?;
-        let ground = Ground {
-            store: store.clone(),
-            limits,
-            clock,
-            app_id: APP.to_owned(),
-            namespace: String::new(),
-        };
-        let router = runtime.block_on(router(&ground))?;
+        let embedded = Embedded::new(options, Arc::new(disk), clock);
+        let store = runtime.block_on(embedded.open())?.clone();
+        let surroundings =
+            Surroundings { embedded, limits, app_id: APP.to_owned(), namespace: String::new() };
+        let router = runtime.block_on(router(&surroundings))?;
         let address = runtime.block_on(serve(router))?;
         Ok(Self { runtime, store, counts, address })
     }
@@ -79,31 +80,31 @@ impl Served {
 }
 
 /// Creates the API for one app, as the program does.
-async fn router(ground: &Ground) -> Result<Router> {
+async fn router(surroundings: &Surroundings) -> Result<Router> {
     let none = config::model::Resources::default();
-    let mut loaded = load(&none, ground).await.map_err(|problems| problems.join("\n"))?;
-    let entry = Entry {
+    let mut components = assemble(&none, surroundings).await?.components;
+    let nothing = PubSubComponent {
+        name: NOTHING.to_owned(),
         component: Arc::new(NullPubSub),
-        identity: ground.store.identity().clone(),
-        topics: runtime::pubsub::scope::TopicScopes::default(),
+        identity: Identity { node: NodeId(APP.to_owned()), epoch: Epoch(1) },
+        topics: TopicScopes::default(),
         apps: Vec::new(),
-        max_topic_bytes: ground.limits.max_topic_bytes,
+        max_topic_bytes: surroundings.limits.max_topic_bytes,
     };
-    loaded.pubsub.insert(NOTHING.into(), entry);
+    components.pubsub.insert(NOTHING.into(), Arc::new(nothing));
     let health = Arc::new(Health::default());
     health.set_outbound_ready(true);
     health.set_ready(true);
     let state = ApiState::new(Api {
         app_id: APP.into(),
-        blocks: Blocks { state: StateStores::for_app(&loaded.state, APP, &ground.namespace) },
-        pubsub: Arc::new(PubSubBlock::new(loaded.pubsub)),
+        registry: Arc::new(Current::new(Registry::for_app(&components, APP, ""))),
         api_token: None,
         max_body: MAX_BODY,
         health,
         described: Arc::default(),
         components: Vec::new(),
         app: http::metadata::AppConnection::default(),
-        shutdown: tokio::sync::watch::channel(false).0,
+        shutdown: Stopper::default(),
     });
     let observer = Observer { calls: Arc::new(Calls::default()), app: APP.into(), log: false };
     Ok(http::router(state).layer(axum::middleware::from_fn_with_state(observer, observe)))
@@ -123,21 +124,22 @@ async fn serve(router: Router) -> Result<SocketAddr> {
 /// A pub/sub component that stores nothing.
 struct NullPubSub;
 
+impl Component for NullPubSub {}
+
 #[async_trait]
 impl PubSub for NullPubSub {
-    async fn publish(&self, _: Vec<(String, NewMessage)>) -> Result<(), Refusal> {
+    fn features(&self) -> PubSubFeatures {
+        PubSubFeatures::default()
+    }
+
+    async fn publish(&self, _: &str, _: Vec<Outgoing>) -> std::result::Result<(), PublishError> {
         Ok(())
     }
 
-    async fn subscribe(&self, _: SubscribeSpec) -> Result<Consumer, Refusal> {
-        Err(Refusal::Other("nothing ever comes".into()))
-    }
-
-    async fn unsubscribe(&self, _: &str) -> Result<bool, Refusal> {
-        Ok(true)
-    }
-
-    fn consumers(&self) -> Vec<ConsumerSpec> {
-        Vec::new()
+    async fn subscribe(
+        &self,
+        _: SubscribeSpec,
+    ) -> std::result::Result<Arc<dyn Subscription>, Refusal> {
+        Err(Refusal::other("nothing ever comes"))
     }
 }

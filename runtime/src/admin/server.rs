@@ -20,8 +20,8 @@ use super::messages::{
     AdminRequest, AppReadiness, AppStatus, ComponentStatus, ForgetConsumer, ForgottenBacklog,
     GetStatus, RetryConsumer, Status,
 };
-use crate::channel::http::{AppChannel, AppState};
 use crate::uplink::UplinkStatus;
+use blocks::app::{App, AppState};
 
 /// The parts of the process that the control socket and the metrics report on.
 #[derive(Clone)]
@@ -48,8 +48,8 @@ pub struct ServedApp {
     pub http_port: u16,
     /// The addresses of its API.
     pub addresses: Vec<String>,
-    /// The channel to the app and the port at which it listens; `None` if it is not called.
-    pub channel: Option<(Arc<AppChannel>, u16)>,
+    /// The app and the port at which it listens; `None` if it is not called.
+    pub called: Option<(Arc<App>, u16)>,
 }
 
 impl Control {
@@ -119,12 +119,12 @@ impl Control {
 
 impl ServedApp {
     fn status(&self) -> AppStatus {
-        let channel = self.channel.as_ref();
+        let called = self.called.as_ref();
         AppStatus {
             id: self.id.clone(),
             http_port: self.http_port,
-            app_port: channel.map(|(_, port)| *port),
-            state: channel.map(|(channel, _)| readiness(channel.state())).unwrap_or_default(),
+            app_port: called.map(|(_, port)| *port),
+            state: called.map(|(app, _)| readiness(app.gate().state())).unwrap_or_default(),
         }
     }
 }

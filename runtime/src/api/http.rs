@@ -5,6 +5,7 @@ pub mod health;
 pub mod metadata;
 pub mod publish;
 mod request;
+pub mod routes;
 mod state;
 
 use std::convert::Infallible;
@@ -13,20 +14,20 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, FromRef, Request};
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::uri::PathAndQuery;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use blocks::Principal;
+use blocks::registry::{Current, Registry};
+use components::stop::Stopper;
 use serde::Serialize;
 use subtle::ConstantTimeEq;
-use tokio::sync::watch;
 use tower_service::Service;
 
 use self::error::ApiError;
 use self::health::Health;
 use self::metadata::{AppConnection, ComponentInfo, Described};
-use crate::pubsub::PubSubBlock;
-use blocks::state::StateStores;
 
 /// The header that carries the API's token.
 const TOKEN_HEADER: &str = "dapr-api-token";
@@ -35,31 +36,22 @@ const TOKEN_HEADER: &str = "dapr-api-token";
 pub struct Api {
     /// The app.
     pub app_id: Arc<str>,
-    /// Its building blocks.
-    pub blocks: Blocks,
-    /// The pub/sub components.
-    pub pubsub: Arc<PubSubBlock>,
-    /// What callers must present, if anything.
+    /// The components that it may use.
+    pub registry: Arc<Current>,
+    /// The token that callers must present, if any.
     pub api_token: Option<ApiToken>,
-    /// Bytes of a body at most.
+    /// Most bytes of a body.
     pub max_body: usize,
-    /// How far the start has come.
+    /// Progress of the start.
     pub health: Arc<Health>,
     /// Subscriptions and attributes for `/v1.0/metadata`.
     pub described: Arc<Described>,
     /// The components that the app may use.
     pub components: Vec<ComponentInfo>,
-    /// How we reach the app.
+    /// The way to the app.
     pub app: AppConnection,
-    /// Becomes true when the app asks for a shutdown.
-    pub shutdown: watch::Sender<bool>,
-}
-
-/// The building blocks as the app sees them.
-#[derive(Default)]
-pub struct Blocks {
-    /// State stores.
-    pub state: StateStores,
+    /// The request to stop, which the app may make.
+    pub shutdown: Stopper,
 }
 
 /// A token, never printed.
@@ -77,15 +69,24 @@ impl ApiToken {
     }
 }
 
-/// A shared [`Api`]: what handlers get.
+/// A shared [`Api`], which handlers get.
 #[derive(Clone)]
-pub struct ApiState(Arc<Api>);
+pub struct ApiState {
+    api: Arc<Api>,
+    principal: Principal,
+}
 
 impl ApiState {
     /// Shares `api`.
     #[must_use]
     pub fn new(api: Api) -> Self {
-        Self(Arc::new(api))
+        let principal = Principal::App(Arc::clone(&api.app_id));
+        Self { api: Arc::new(api), principal }
+    }
+
+    /// Returns the components as they are now; a call keeps them to its end.
+    fn registry(&self) -> Arc<Registry> {
+        self.api.registry.snapshot()
     }
 }
 
@@ -93,23 +94,13 @@ impl Deref for ApiState {
     type Target = Api;
 
     fn deref(&self) -> &Api {
-        &self.0
-    }
-}
-
-impl FromRef<ApiState> for publish::Publisher {
-    fn from_ref(state: &ApiState) -> Self {
-        Self { block: Arc::clone(&state.pubsub), app_id: Arc::clone(&state.app_id) }
+        &self.api
     }
 }
 
 /// The API: tokens and limits are checked and paths made plain before a route is looked for.
 pub fn router(state: ApiState) -> Router {
-    let routes = Router::new()
-        .merge(health::routes())
-        .merge(state::routes())
-        .merge(publish::routes())
-        .merge(metadata::routes())
+    let routes = routes::router()
         .method_not_allowed_fallback(no_route)
         .layer(DefaultBodyLimit::max(state.max_body));
     let stripped = routes.clone().fallback(no_route).with_state(state.clone());
@@ -151,15 +142,11 @@ fn refusal(state: &ApiState, request: &Request) -> Option<Response> {
         .then(|| ApiError::oversize(state.max_body).into_response())
 }
 
-/// Health is told to everyone: probes have no token.
 fn is_admitted(state: &ApiState, request: &Request) -> bool {
     let Some(token) = &state.api_token else { return true };
     let presented = request.headers().get(TOKEN_HEADER);
     presented.is_some_and(|presented| token.admits(presented.as_bytes()))
-        || matches!(
-            request.uri().path().trim_end_matches('/'),
-            "/v1.0/healthz" | "/v1.0/healthz/outbound"
-        )
+        || routes::is_open(request.uri().path())
 }
 
 /// The same address without double slashes, and with spaces for `+` in the path, as Go reads it;

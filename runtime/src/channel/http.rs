@@ -1,44 +1,41 @@
-//! The app channel: how this program calls an app, and what it knows of the app's health.
+//! Calls to an app over HTTP/1.1, as Dapr makes them.
 
+pub mod answer;
 mod connections;
+pub mod subscriptions;
 
-use std::time::Duration;
-
+use async_trait::async_trait;
+use blocks::app::channel::{AppChannel, BatchCall, CallError, Cause, DeclaredByApp, EventCall};
+use blocks::pubsub::cloudevent::CONTENT_TYPE;
 use bytes::Bytes;
-use config::model::HealthCheck;
+use components::port::pubsub::Outcome;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 
 use self::connections::{CONNECT_TIMEOUT, Connections};
-use crate::app::start::Subscriber;
-use crate::app::{health, start};
 
-/// Bytes of an answer: beyond it the app is at fault, and a small device's memory at risk.
+/// Most bytes of an answer: beyond it the app is at fault, and a small device's memory at risk.
 pub const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-/// How long an app has for an answer unless it is configured otherwise.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Where an app is, and how it is called.
+/// The place of an app, and the terms on which it is called.
 #[derive(Clone, Debug)]
 pub struct ChannelOptions {
     /// The app's id.
     pub app_id: String,
-    /// The host or address it listens at.
+    /// The host or address at which it listens.
     pub address: String,
-    /// The port it listens at.
+    /// The port at which it listens.
     pub port: u16,
-    /// What we present to it as `dapr-api-token`.
+    /// The token that is presented to it as `dapr-api-token`.
     pub token: Option<String>,
-    /// How long it has for an answer.
-    pub timeout: Duration,
-    /// Whether its health is probed: it counts as unhealthy until the first probe succeeds.
-    pub probed: bool,
+    /// The path of its health check.
+    pub health_path: String,
 }
 
-/// Why there is no channel to an app.
+/// Options with which no channel can be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChannelOptionsError {
@@ -47,7 +44,7 @@ pub enum ChannelOptionsError {
     Address {
         /// The app.
         app_id: String,
-        /// What was given.
+        /// The address as given.
         address: String,
     },
     /// The token can't be sent.
@@ -58,77 +55,31 @@ pub enum ChannelOptionsError {
     },
 }
 
-/// Why a call brought no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CallError {
-    /// No connection can be made: the app has not seen the request.
-    #[error("the app can't be reached: {0}")]
-    Unreachable(String),
-    /// The connection ended between the request and the end of the answer.
-    #[error("the app closed the connection before it had answered: {0}")]
-    Broken(String),
-    /// No answer in time.
-    #[error("the app did not answer within {0:?}")]
-    TimedOut(Duration),
-    /// The answer is too long.
-    #[error("the app's answer has more than {MAX_ANSWER_BYTES} bytes")]
-    TooLong,
-    /// The request or the answer isn't HTTP.
-    #[error("the call to the app failed: {0}")]
-    Protocol(String),
-}
-
-/// What an app answered.
+/// The answer of an app to a request.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    /// The status.
-    pub status: StatusCode,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body, all of it.
-    pub body: Bytes,
+struct AppAnswer {
+    status: StatusCode,
+    body: Bytes,
 }
 
-/// What is known of an app.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AppState {
-    /// Its port accepted a connection, and has refused none since.
-    pub listening: bool,
-    /// Its probe succeeds, or it has none.
-    pub healthy: bool,
-    /// It was asked what it subscribes to since it came up.
-    pub started: bool,
-}
-
-impl AppState {
-    /// Whether messages may be delivered.
-    #[must_use]
-    pub fn takes_messages(&self) -> bool {
-        self.listening && self.healthy && self.started
-    }
-}
-
-/// The way to one app.
+/// The way to one app over HTTP/1.1.
 #[derive(Debug)]
-pub struct AppChannel {
-    app_id: String,
-    /// Where it listens, as the `Host` header has it.
+pub struct HttpChannel {
+    /// Where the app listens, as the `Host` header has it.
     authority: HeaderValue,
     address: String,
     token: Option<HeaderValue>,
-    timeout: Duration,
+    health_path: String,
     connections: Connections,
-    state: watch::Sender<AppState>,
 }
 
-impl AppChannel {
+impl HttpChannel {
     /// A channel; nothing is called yet.
     ///
     /// # Errors
     /// When the address or the token can't be used.
     pub fn new(options: ChannelOptions) -> Result<Self, ChannelOptionsError> {
-        let ChannelOptions { app_id, address, port, token, timeout, probed } = options;
+        let ChannelOptions { app_id, address, port, token, health_path } = options;
         let target = authority(&address, port);
         let host = HeaderValue::from_str(&target);
         let (Ok(_), Ok(authority)) = (target.parse::<http::uri::Authority>(), host) else {
@@ -141,161 +92,185 @@ impl AppChannel {
             }
             Err(_) => return Err(ChannelOptionsError::Token { app_id }),
         };
-        let state = AppState { healthy: !probed, ..AppState::default() };
-        let state = watch::Sender::new(state);
+        let health_path = format!("/{}", health_path.trim_start_matches('/'));
         let connections = Connections::new(target.clone());
-        Ok(Self { app_id, authority, address: target, token, timeout, connections, state })
+        Ok(Self { authority, address: target, token, health_path, connections })
     }
 
-    /// The app's id.
-    #[must_use]
-    pub fn app_id(&self) -> &str {
-        &self.app_id
-    }
-
-    /// Where the app listens: its address and port.
-    #[must_use]
-    pub fn address(&self) -> &str {
-        &self.address
-    }
-
-    /// What is known of the app now.
-    #[must_use]
-    pub fn state(&self) -> AppState {
-        *self.state.borrow()
-    }
-
-    /// Resolves once what is known of the app is as asked for.
-    pub async fn wait_until(&self, wanted: impl FnMut(&AppState) -> bool) {
-        // The sender is ours, so the channel can't close while we wait.
-        let _ = self.state.subscribe().wait_for(wanted).await;
-    }
-
-    /// Sends a request with a JSON body, or another content type in `headers`.
-    ///
-    /// # Errors
-    /// When there is no answer. After [`CallError::Unreachable`] the app counts as not listening; a
-    /// connection that breaks says nothing about its port.
-    pub async fn call(
+    async fn call(
         &self,
         method: Method,
         path: &str,
-        headers: &[(HeaderName, HeaderValue)],
-        body: Bytes,
-    ) -> Result<Answer, CallError> {
-        self.call_within(self.timeout, method, path, headers, body).await
-    }
-
-    pub(crate) async fn call_within(
-        &self,
-        timeout: Duration,
-        method: Method,
-        path: &str,
-        headers: &[(HeaderName, HeaderValue)],
-        body: Bytes,
-    ) -> Result<Answer, CallError> {
+        headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> Result<AppAnswer, CallError> {
         let request = self.request(method, path, headers, body)?;
-        let answer = tokio::time::timeout(timeout, self.exchange(request)).await;
-        let answer = answer.unwrap_or(Err(CallError::TimedOut(timeout)));
-        if let Err(CallError::Unreachable(error)) = &answer {
-            self.lost(error);
-        }
-        answer
+        let (answer, connection) = self.connections.send(request).await?;
+        let (parts, body) = answer.into_parts();
+        let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                CallError::TooLong { limit: MAX_ANSWER_BYTES }
+            } else {
+                connections::failure(error)
+            }
+        })?;
+        self.connections.keep(connection);
+        Ok(AppAnswer { status: parts.status, body: body.to_bytes() })
     }
 
     fn request(
         &self,
         method: Method,
         path: &str,
-        headers: &[(HeaderName, HeaderValue)],
-        body: Bytes,
+        headers: HeaderMap,
+        body: Vec<u8>,
     ) -> Result<Request<Full<Bytes>>, CallError> {
         let uri = Uri::builder().path_and_query(path).build().map_err(protocol)?;
-        let mut request =
-            Request::builder().method(method).uri(uri).body(Full::new(body)).map_err(protocol)?;
+        let mut request = Request::new(Full::new(Bytes::from(body)));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
         request.headers_mut().insert(header::HOST, self.authority.clone());
-        for (name, value) in headers {
-            request.headers_mut().insert(name.clone(), value.clone());
-        }
         if let Some(token) = &self.token {
             request.headers_mut().insert("dapr-api-token", token.clone());
         }
         Ok(request)
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, CallError> {
-        let (answer, connection) = self.connections.send(request).await?;
-        let (parts, body) = answer.into_parts();
-        let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                CallError::TooLong
-            } else {
-                connections::failure(error.as_ref())
-            }
-        })?;
-        self.connections.keep(connection);
-        Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes() })
+    async fn get(&self, path: &str) -> Result<AppAnswer, CallError> {
+        self.call(Method::GET, path, HeaderMap::new(), Vec::new()).await
+    }
+}
+
+#[async_trait]
+impl AppChannel for HttpChannel {
+    fn address(&self) -> &str {
+        &self.address
     }
 
-    /// Whether the app's port accepts a connection.
-    pub(crate) async fn accepts(&self) -> bool {
+    async fn accepts(&self) -> bool {
         let connect = TcpStream::connect(&self.address);
         matches!(tokio::time::timeout(CONNECT_TIMEOUT, connect).await, Ok(Ok(_)))
     }
 
-    /// The port is closed: whatever comes back may be another version of the app.
-    fn lost(&self, error: &str) {
-        self.change(|state| {
-            state.listening = false;
-            state.started = false;
-        });
-        tracing::debug!(app_id = self.app_id, error, "the link to the app failed");
+    async fn deliver(&self, event: EventCall<'_>) -> Result<Outcome, CallError> {
+        let headers = headers(&event);
+        let EventCall { path, event, .. } = event;
+        let answer = self.call(Method::POST, path, headers, event).await?;
+        Ok(answer::outcome(answer.status, &answer.body))
     }
 
-    pub(crate) fn set_healthy(&self, healthy: bool) {
-        self.change(|state| {
-            state.healthy = healthy;
-            state.started &= healthy;
-        });
+    async fn deliver_batch(&self, batch: BatchCall<'_>) -> Result<Vec<Outcome>, CallError> {
+        let ids: Vec<&str> = batch.entries.iter().map(|entry| entry.id.as_str()).collect();
+        let body = serde_json::to_vec(&WireBatch::of(&batch));
+        let body = body.expect("strings and JSON texts are always JSON");
+        let json = HeaderValue::from_static("application/json");
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, json)]);
+        let answer = self.call(Method::POST, batch.path, headers, body).await?;
+        Ok(answer::bulk_outcomes(answer.status, &answer.body, &ids))
     }
 
-    pub(crate) fn set_listening(&self) {
-        self.change(|state| state.listening = true);
+    async fn subscriptions(&self) -> Result<Option<DeclaredByApp>, CallError> {
+        let answer = self.get("/dapr/subscribe").await?;
+        match answer.status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => {
+                let declared = subscriptions::parse(&answer.body);
+                declared.map(Some).map_err(|error| CallError::Answered(error.into()))
+            }
+            status => {
+                let message = format!("the app answered GET /dapr/subscribe with status {status}");
+                Err(CallError::Answered(message.into()))
+            }
+        }
     }
 
-    pub(crate) fn set_started(&self) {
-        self.change(|state| state.started = state.listening && state.healthy);
-    }
-
-    fn change(&self, change: impl FnOnce(&mut AppState)) {
-        self.state.send_if_modified(|state| {
-            let before = *state;
-            change(state);
-            *state != before
-        });
+    async fn probe(&self) -> Result<(), CallError> {
+        let status = self.get(&self.health_path).await?.status;
+        if status.is_success() {
+            return Ok(());
+        }
+        let message = format!("the app answered GET {} with status {status}", self.health_path);
+        Err(CallError::Answered(message.into()))
     }
 }
 
-/// Watches over an app until `shutdown` resolves: probes it if asked to, starts it each time it comes
-/// up; then stops its subscriptions and waits for what is in flight.
-pub async fn serve(
-    channel: &AppChannel,
-    check: Option<&HealthCheck>,
-    subscriber: &dyn Subscriber,
-    shutdown: impl Future<Output = ()>,
-) {
-    let probe = async {
-        match check {
-            Some(check) => health::probe(channel, check).await,
-            None => std::future::pending().await,
+/// The headers of an event. A value that no header can carry is in the event as well.
+fn headers(event: &EventCall<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    headers.insert("pannier-sequence", HeaderValue::from(event.sequence));
+    headers.insert("pannier-attempt", HeaderValue::from(event.attempt));
+    let texts = [
+        ("pubsubname", Some(event.pubsub)),
+        ("partitionkey", event.key),
+        ("traceparent", event.traceparent),
+        ("tracestate", event.tracestate),
+    ];
+    for (name, text) in texts {
+        let value = text.and_then(|text| HeaderValue::from_bytes(text.as_bytes()).ok());
+        if let Some(value) = value {
+            headers.insert(HeaderName::from_static(name), value);
         }
-    };
-    tokio::select! {
-        () = shutdown => {}
-        never = probe => match never {},
-        never = start::run(channel, subscriber) => match never {},
     }
-    subscriber.stop().await;
+    headers
+}
+
+/// A bulk of events, as Dapr sends it.
+#[derive(Serialize)]
+struct WireBatch<'a> {
+    id: String,
+    entries: Vec<WireEntry<'a>>,
+    metadata: WireBatchMetadata<'a>,
+    topic: &'a str,
+    pubsubname: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+#[derive(Serialize)]
+struct WireBatchMetadata<'a> {
+    #[serde(rename = "pubsubName")]
+    pubsub_name: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WireEntry<'a> {
+    entry_id: &'a str,
+    event: &'a RawValue,
+    metadata: WireEntryMetadata<'a>,
+    content_type: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WireEntryMetadata<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition_key: Option<&'a str>,
+    attempt: String,
+}
+
+impl<'a> WireBatch<'a> {
+    fn of(batch: &BatchCall<'a>) -> Self {
+        let entries = batch.entries.iter().map(|entry| WireEntry {
+            entry_id: &entry.id,
+            event: &entry.event,
+            metadata: WireEntryMetadata {
+                partition_key: entry.key,
+                attempt: entry.attempt.to_string(),
+            },
+            content_type: CONTENT_TYPE,
+        });
+        Self {
+            id: uuid::Uuid::new_v4().to_string(),
+            entries: entries.collect(),
+            metadata: WireBatchMetadata { pubsub_name: batch.pubsub },
+            topic: batch.topic,
+            pubsubname: batch.pubsub,
+            kind: "com.dapr.event.sent.bulk",
+        }
+    }
 }
 
 fn authority(address: &str, port: u16) -> String {
@@ -305,8 +280,8 @@ fn authority(address: &str, port: u16) -> String {
     }
 }
 
-fn protocol(error: impl std::fmt::Display) -> CallError {
-    CallError::Protocol(error.to_string())
+fn protocol(error: impl Into<Cause>) -> CallError {
+    CallError::Protocol(error.into())
 }
 
 #[cfg(test)]

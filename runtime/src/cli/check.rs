@@ -8,7 +8,7 @@ use config::model::Resources;
 use super::{EX_CONFIG, EX_USAGE, Failure, print};
 use crate::check::FileProblem;
 use crate::flags::RunArgs;
-use crate::{check, logs, settings, text, wiring};
+use crate::{check, logs, settings, text};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -80,7 +80,8 @@ async fn report(args: CheckArgs) -> Result<Report, NothingNamed> {
     let (settings, found) = settings::read(&args);
     let mut warnings = settings.resources.warnings.clone();
     warnings.extend(found.absent);
-    let mut errors = wiring::check(&settings, found.problems).await;
+    warnings.extend(check::excessive_concurrency(&settings));
+    let mut errors = check::by_building(&settings, found.problems).await;
     for FileProblem { text, may_come } in check::files(&settings.resources) {
         if may_come { &mut warnings } else { &mut errors }.push(text);
     }

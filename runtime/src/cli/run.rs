@@ -1,6 +1,6 @@
 //! `pannier run`.
 
-use tokio::sync::watch;
+use components::stop::Stopper;
 
 use super::{EX_CONFIG, Failure};
 use crate::flags::RunArgs;
@@ -28,15 +28,15 @@ pub async fn run(args: &RunArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::new(format!("logging can't be started: {error}")))?;
     panics::explain();
     let (settings, found) = settings::read(args);
-    let problems = wiring::check(&settings, found.at_a_start()).await;
+    let problems = check::by_building(&settings, found.at_a_start()).await;
     if !problems.is_empty() {
         return Err(Failure::with_code(problems.join("\n"), EX_CONFIG));
     }
     warn(&settings);
-    let (stop, _) = watch::channel(false);
-    tokio::spawn(stop_on_signal(stop.clone().into()));
+    let stopper = Stopper::default();
+    tokio::spawn(stop_on_signal(stopper.clone()));
     let as_json = args.log_as_json;
-    let ended = wiring::run(settings, stop, move |ready| announce(ready, as_json)).await;
+    let ended = wiring::run(settings, stopper, move |ready| announce(ready, as_json)).await;
     ended.map_err(|error| match error {
         StartError::Configuration(problems) => Failure::with_code(problems.join("\n"), EX_CONFIG),
         error => Failure::new(error.to_string()),

@@ -1,96 +1,91 @@
-//! What each app of the device has of its own: a port, a channel back to it, subscriptions.
+//! The parts that each app of the device has of its own: a port, a channel back to it, subscriptions.
 
 use std::sync::Arc;
 
-use store_forward::Store;
-use store_forward::clock::Clock;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use blocks::app::{App, AppOptions, DEFAULT_TIMEOUT};
+use blocks::pubsub::Subscriptions;
+use blocks::pubsub::subscriptions::Subscription;
+use blocks::registry::{Current, Registry, may_use};
 
-use super::{StartError, listen, wait_owned};
+use super::{Device, StartError, Tasks, listen};
 use crate::admin::ServedApp;
 use crate::api::http::health::Health;
 use crate::api::http::metadata::{
     AppConnection, ComponentInfo, Described, HealthInfo, RuleInfo, SubscriptionInfo,
 };
-use crate::api::http::{self, Api, ApiState, ApiToken, Blocks};
-use crate::assemble::Loaded;
-use crate::channel::http::{self as channel, AppChannel, ChannelOptions};
-use crate::metrics::{Calls, Observer, observe};
-use crate::pubsub::subscriptions::Subscription;
-use crate::pubsub::{PubSubBlock, Subscriptions};
-use crate::serve::Connections;
-use crate::settings::{AppSettings, Settings};
-use blocks::state::StateStores;
-
-/// What all apps share.
-pub(super) struct Parts<'a> {
-    pub(super) settings: &'a Settings,
-    pub(super) loaded: &'a Loaded,
-    pub(super) block: &'a Arc<PubSubBlock>,
-    pub(super) store: &'a Store,
-    pub(super) clock: &'a Arc<dyn Clock>,
-    pub(super) calls: &'a Arc<Calls>,
-    pub(super) connections: &'a Arc<Connections>,
-    pub(super) stop: &'a watch::Sender<bool>,
-}
+use crate::api::http::{self, Api, ApiState, ApiToken};
+use crate::assemble::namespace;
+use crate::channel::http::{ChannelOptions, HttpChannel};
+use crate::metrics::{Observer, observe};
+use crate::settings::AppSettings;
 
 /// Starts an app's API and its subscriptions.
 pub(super) async fn start(
     app: &AppSettings,
-    parts: &Parts<'_>,
-    servers: &mut JoinSet<()>,
-    drains: &mut JoinSet<()>,
+    device: &Device,
+    tasks: &mut Tasks,
 ) -> Result<ServedApp, StartError> {
     let health = Arc::new(Health::default());
     let described = Arc::new(Described::default());
-    health.watch(parts.store);
+    if let Some(store) = &device.store {
+        health.watch(store);
+    }
     health.set_outbound_ready(true);
-    let api = ApiState::new(api_of(app, parts, &health, &described));
+    let registry = Registry::for_app(&device.assembly.components, &app.id, &namespace());
+    let registry = Arc::new(Current::new(registry));
+
+    let api = api_of(app, device, &registry, &health, &described);
     let observer = Observer {
-        calls: Arc::clone(parts.calls),
+        calls: Arc::clone(&device.calls),
         app: app.id.as_str().into(),
-        log: parts.settings.log_calls,
+        log: device.settings.log_calls,
     };
-    let router = http::router(api).layer(axum::middleware::from_fn_with_state(observer, observe));
-    let (mut port, mut addresses) = (app.http_port, Vec::new());
-    for address in &parts.settings.http_addresses {
+    let router = http::router(ApiState::new(api))
+        .layer(axum::middleware::from_fn_with_state(observer, observe));
+    let mut port = app.http_port;
+    let mut addresses = Vec::new();
+    for address in &device.settings.http_addresses {
         let (bound, listeners) = listen::bind(*address, port, &listen::API).await?;
         port = bound.port();
         addresses.push(format!("http://{bound}"));
-        listen::serve(listeners, &router, parts.connections, parts.stop, servers);
+        listen::serve(listeners, &router, device, tasks);
     }
-    let channel = match app.port {
-        Some(port) => Some((call_back(app, port, parts, health, described, drains)?, port)),
+
+    let called = match app.port {
+        Some(port) => {
+            let called = Arc::new(called_app(app, port)?);
+            let subscriptions = subscriptions(&called, registry, device);
+            serve(Arc::clone(&called), subscriptions, health, described, device, tasks);
+            Some((called, port))
+        }
         None => {
             health.set_ready(true);
             None
         }
     };
-    Ok(ServedApp { id: app.id.clone(), http_port: port, addresses, channel })
+    Ok(ServedApp { id: app.id.clone(), http_port: port, addresses, called })
 }
 
 fn api_of(
     app: &AppSettings,
-    parts: &Parts<'_>,
+    device: &Device,
+    registry: &Arc<Current>,
     health: &Arc<Health>,
     described: &Arc<Described>,
 ) -> Api {
-    let namespace = std::env::var("NAMESPACE").unwrap_or_default();
-    let visible = |scopes: &[String]| scopes.is_empty() || scopes.contains(&app.id);
-    let infos = parts.loaded.infos.iter().filter(|(_, scopes)| visible(scopes));
-    let components: Vec<ComponentInfo> = infos.map(|(info, _)| info.clone()).collect();
+    let all = device.assembly.described.iter();
+    let visible = all.filter(|component| may_use(&component.apps, &app.id));
+    let components: Vec<ComponentInfo> = visible.map(|component| component.info.clone()).collect();
     Api {
         app_id: app.id.as_str().into(),
-        blocks: Blocks { state: StateStores::for_app(&parts.loaded.state, &app.id, &namespace) },
-        pubsub: Arc::clone(parts.block),
+        registry: Arc::clone(registry),
         api_token: app.api_token.clone().and_then(ApiToken::new),
-        max_body: parts.settings.max_body,
+        max_body: device.settings.max_body,
         health: Arc::clone(health),
         described: Arc::clone(described),
         components,
         app: connection(app),
-        shutdown: parts.stop.clone(),
+        shutdown: device.stopper.clone(),
     }
 }
 
@@ -110,58 +105,59 @@ fn connection(app: &AppSettings) -> AppConnection {
     }
 }
 
-fn call_back(
-    app: &AppSettings,
-    port: u16,
-    parts: &Parts<'_>,
-    health: Arc<Health>,
-    described: Arc<Described>,
-    drains: &mut JoinSet<()>,
-) -> Result<Arc<AppChannel>, StartError> {
-    let options = ChannelOptions {
+fn called_app(app: &AppSettings, port: u16) -> Result<App, StartError> {
+    let channel = HttpChannel::new(ChannelOptions {
         app_id: app.id.clone(),
         address: app.address.clone(),
         port,
         token: app.app_token.clone(),
-        timeout: channel::DEFAULT_TIMEOUT,
-        probed: app.health.is_some(),
-    };
-    let channel = AppChannel::new(options)
-        .map_err(|error| StartError::Configuration(vec![error.to_string()]))?;
-    let channel = Arc::new(channel);
-    let called = Arc::clone(&channel);
-    let declared = parts.settings.resources.subscriptions.clone();
-    let subscriptions = Arc::new(Subscriptions::new(
-        Arc::clone(&channel),
-        Arc::clone(parts.block),
-        declared,
-        Arc::clone(parts.clock),
-        app.max_concurrency,
-    ));
-    let (check, stopped) = (app.health.clone(), wait_owned(parts.stop.subscribe()));
-    drains.spawn(async move {
-        let tell = describe(&channel, &subscriptions, &health, &described);
-        let serve = channel::serve(&channel, check.as_ref(), &*subscriptions, stopped);
-        tokio::select! {
-            () = serve => {}
-            () = tell => {}
-        }
+        health_path: app.health.as_ref().map(|check| check.path.clone()).unwrap_or_default(),
     });
-    Ok(called)
+    let channel = channel.map_err(|error| StartError::Configuration(vec![error.to_string()]))?;
+    let options = AppOptions {
+        id: app.id.as_str().into(),
+        timeout: DEFAULT_TIMEOUT,
+        max_calls: app.max_concurrency,
+        check: app.health.clone(),
+    };
+    Ok(App::new(options, Box::new(channel)))
 }
 
-/// Keeps `/v1.0/metadata` and healthz up to date with what the app has answered.
+fn subscriptions(app: &Arc<App>, registry: Arc<Current>, device: &Device) -> Subscriptions {
+    let declared = device.settings.resources.subscriptions.clone();
+    Subscriptions::new(Arc::clone(app), registry, declared, Arc::clone(&device.clock))
+}
+
+/// Watches over an app and runs its subscriptions until the shutdown.
+fn serve(
+    app: Arc<App>,
+    subscriptions: Subscriptions,
+    health: Arc<Health>,
+    described: Arc<Described>,
+    device: &Device,
+    tasks: &mut Tasks,
+) {
+    let stop = device.stop();
+    tasks.inbound.spawn(async move {
+        tokio::select! {
+            () = app.run(&subscriptions, &stop) => {}
+            () = describe(&app, &subscriptions, &health, &described) => {}
+        }
+    });
+}
+
+/// Keeps `/v1.0/metadata` and healthz up to date with the app's answers.
 async fn describe(
-    channel: &AppChannel,
+    app: &App,
     subscriptions: &Subscriptions,
     health: &Health,
     described: &Described,
 ) {
     loop {
-        channel.wait_until(|state| state.started).await;
+        app.gate().wait_until(|state| state.started).await;
         described.set_subscriptions(subscriptions.active().into_iter().map(info).collect());
         health.set_ready(true);
-        channel.wait_until(|state| !state.started).await;
+        app.gate().wait_until(|state| !state.started).await;
     }
 }
 

@@ -9,11 +9,9 @@ use axum::Router;
 use axum::serve::ListenerExt;
 use rustix::io::Errno;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 
-use super::StartError;
-use crate::serve::{self, Connections};
+use super::{Device, StartError, Tasks};
+use crate::serve;
 use crate::settings::Address;
 
 /// How often a free port is looked for that both loopback addresses have.
@@ -130,21 +128,21 @@ fn is_missing(error: &io::Error) -> bool {
         || Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
 }
 
-/// Serves until the stop, and then what is under way.
+/// Serves until a stop is requested, and then finishes the requests that are under way.
 pub(super) fn serve(
     listeners: Vec<TcpListener>,
     router: &Router,
-    connections: &Arc<Connections>,
-    stop: &watch::Sender<bool>,
-    servers: &mut JoinSet<()>,
+    device: &Device,
+    tasks: &mut Tasks,
 ) {
     for listener in listeners {
         // Small answers must not wait for company.
         let listener = listener.tap_io(|stream| {
             let _ = stream.set_nodelay(true);
         });
-        let (router, connections) = (router.clone(), Arc::clone(connections));
-        servers.spawn(serve::serve(listener, router, connections, stop.subscribe().into()));
+        let router = router.clone();
+        let connections = Arc::clone(&device.connections);
+        tasks.servers.spawn(serve::serve(listener, router, connections, device.stop()));
     }
 }
 

@@ -1,37 +1,61 @@
-//! The device's pub/sub components, as uplinks use them.
+//! The device's uplinks, and its pub/sub components as they use them.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use blocks::pubsub::cloudevent::{self, Origin};
+use blocks::registry::Components;
 use store_forward::consumer::Delivery;
 use store_forward::record::Op;
 use store_forward::{Error, Store};
 
-use crate::pubsub::PubSubBlock;
-use crate::pubsub::cloudevent::{self, Origin};
-use crate::uplink::{Arrival, UplinkComponents};
+use super::{Device, Tasks};
+use crate::uplink::{self, Arrival, UplinkComponents, UplinkContext, UplinkStatus};
+
+/// Starts the uplinks; `statuses` are theirs, in their order.
+pub(super) fn start(
+    device: &Device,
+    store: &Store,
+    statuses: &[Arc<UplinkStatus>],
+    tasks: &mut Tasks,
+) {
+    for (spec, status) in device.settings.resources.uplinks.iter().zip(statuses) {
+        let components =
+            UplinkAccess { store: store.clone(), components: device.assembly.components.clone() };
+        let context = UplinkContext {
+            identity: store.identity().clone(),
+            components: Arc::new(components),
+            status: Arc::clone(status),
+        };
+        let spec = spec.clone();
+        let stop = device.stop();
+        tasks.inbound.spawn(async move {
+            let name = spec.name.clone();
+            if let Err(error) = uplink::run(spec, context, stop.requested()).await {
+                tracing::error!(uplink = name, %error, "uplink does not run");
+            }
+        });
+    }
+}
 
 /// An uplink's access to the components.
-pub(super) struct UplinkAccess {
-    /// The node's store.
-    pub(super) store: Store,
-    /// The components in that store.
-    pub(super) durable: BTreeSet<String>,
-    /// All components.
-    pub(super) block: Arc<PubSubBlock>,
+struct UplinkAccess {
+    /// The node's store, into which messages that come down are committed as one record.
+    store: Store,
+    components: Components,
 }
 
 #[async_trait]
 impl UplinkComponents for UplinkAccess {
     fn store(&self, pubsub: &str) -> Option<Store> {
-        self.durable.contains(pubsub).then(|| self.store.clone())
+        let component = &self.components.pubsub.get(pubsub)?.component;
+        let is_durable = component.features().durable;
+        component.local().filter(|_| is_durable).map(|local| local.store.clone())
     }
 
     fn envelope(&self, delivery: &Delivery) -> Option<Vec<u8>> {
-        let (_, entry) =
-            self.block.entries().find(|(name, _)| *name == delivery.topic.component)?;
-        let origin = Origin { identity: &entry.identity, stream: delivery.stream };
+        let component = self.components.pubsub.get(&delivery.topic.component)?;
+        let origin = Origin { identity: &component.identity, stream: delivery.stream };
         let message = &delivery.message;
         Some(cloudevent::envelope(&delivery.topic, message, origin, message.at.wall_ms))
     }

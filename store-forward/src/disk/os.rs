@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::{Disk, DiskFile};
 
 /// The file whose lock says that a process owns the directory.
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 
 /// Zeros are written in pieces of this many bytes where blocks can't be reserved.
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];

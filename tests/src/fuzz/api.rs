@@ -6,20 +6,19 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use blocks::state::StateStores;
+use blocks::registry::{Current, Registry};
+use components::Embedded;
+use components::stop::Stopper;
 use http_body_util::BodyExt;
 use runtime::api::http::metadata::AppConnection;
-use runtime::api::http::{Api, ApiState, Blocks, router};
-use runtime::assemble::{Ground, load};
-use runtime::pubsub::PubSubBlock;
+use runtime::api::http::{Api, ApiState, router};
+use runtime::assemble::{Surroundings, assemble};
 use serde_json::Value;
-use store_forward::Store;
 use store_forward::clock::{ManualClock, Reading};
 use store_forward::disk::MemoryDisk;
 use store_forward::limits::Limits;
 use store_forward::store::Options;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
 use tower_service::Service;
 
 use super::input::Input;
@@ -89,23 +88,24 @@ async fn state() -> ApiState {
     let clock = Arc::new(ManualClock::new(reading, "boot"));
     let limits = Limits { reserve_bytes: 0, cache_bytes: 64 << 10, ..Limits::default() };
     let options = Options { node: None, limits: limits.clone(), volatile: true };
-    let store = Store::open(options, Arc::new(MemoryDisk::new()), clock.clone());
-    let store = store.expect("memory can be opened");
-    let (app_id, namespace) = ("app".to_owned(), String::new());
-    let ground = Ground { store, limits, clock, app_id, namespace };
-    let loaded = load(&config::model::Resources::default(), &ground).await;
-    let loaded = loaded.expect("the defaults are valid");
+    let surroundings = Surroundings {
+        embedded: Embedded::new(options, Arc::new(MemoryDisk::new()), clock),
+        limits,
+        app_id: "app".to_owned(),
+        namespace: String::new(),
+    };
+    let assembly = assemble(&config::model::Resources::default(), &surroundings).await;
+    let components = assembly.expect("the defaults are valid").components;
     ApiState::new(Api {
         app_id: "app".into(),
-        blocks: Blocks { state: StateStores::for_app(&loaded.state, "app", "") },
-        pubsub: Arc::new(PubSubBlock::new(loaded.pubsub)),
+        registry: Arc::new(Current::new(Registry::for_app(&components, "app", ""))),
         api_token: None,
         max_body: MAX_BODY,
         health: Arc::default(),
         described: Arc::default(),
         components: Vec::new(),
         app: AppConnection::default(),
-        shutdown: watch::Sender::new(false),
+        shutdown: Stopper::default(),
     })
 }
 

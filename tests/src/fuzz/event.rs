@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use runtime::pubsub::cloudevent::{Event, Origin, Publish, accept};
+use blocks::pubsub::cloudevent::{Event, Origin, Publish, accept};
 use serde_json::Value;
 use store_forward::consumer::Message;
 use store_forward::ids::{Epoch, NodeId, Sequence, StreamId};

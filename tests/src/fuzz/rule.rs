@@ -1,8 +1,8 @@
 //! Routing rules: compiled, and asked about an event.
 
+use blocks::pubsub::cloudevent::{Event, Origin};
+use blocks::pubsub::route::Routes;
 use config::model::Rule;
-use runtime::pubsub::cloudevent::{Event, Origin};
-use runtime::pubsub::route::Routes;
 use store_forward::consumer::Message;
 use store_forward::ids::{Epoch, NodeId, StreamId};
 use store_forward::record::Topic;

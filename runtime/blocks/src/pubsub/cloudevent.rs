@@ -8,11 +8,10 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use components::port::pubsub::{
+    DeadLetter, Identity, Message, Outgoing, Sequence, StreamId, Topic,
+};
 use serde_json::value::{RawValue, to_raw_value};
-use store_forward::consumer::{DeadLetter, Message};
-use store_forward::ids::{Sequence, StreamId};
-use store_forward::record::{NewMessage, Topic};
-use store_forward::store::Identity;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
@@ -100,7 +99,7 @@ pub struct Publish<'a> {
 ///
 /// # Errors
 /// When the metadata or a CloudEvent can't be understood.
-pub fn accept(publish: Publish<'_>) -> Result<NewMessage, AcceptError> {
+pub fn accept(publish: Publish<'_>) -> Result<Outgoing, AcceptError> {
     let metadata = Lookup(publish.metadata);
     let attributes = if metadata.flag("rawPayload")? {
         vec![(RAW.to_owned(), "true".to_owned())]
@@ -110,7 +109,7 @@ pub fn accept(publish: Publish<'_>) -> Result<NewMessage, AcceptError> {
     } else {
         attributes(&publish, &OVERRIDES)?
     };
-    Ok(NewMessage {
+    Ok(Outgoing {
         content_type: bounded("content-type", publish.content_type)?,
         attributes,
         key: bounded("partitionKey", metadata.get("partitionKey"))?,

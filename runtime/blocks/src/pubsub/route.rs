@@ -170,10 +170,18 @@ fn too_many(subscription: &str, rules: &[Rule]) -> RouteError {
     RouteError::TooMany { subscription: subscription.to_owned(), rules: rules.len() }
 }
 
+/// Tells whether a text can be sent as the path of an HTTP request. Servers take more than RFC 9112
+/// (section 3.2.1) allows; spaces, control characters and the delimiters `<`, `>` and `` ` `` are what
+/// no client sends.
+#[must_use]
+pub fn is_path(text: &str) -> bool {
+    text.bytes().all(|byte| byte > b' ' && !b"<>`".contains(&byte))
+}
+
 fn compile(subscription: &str, matches: &str, path: &str) -> Result<Compiled, RouteError> {
     let subscription = || subscription.to_owned();
     let path = format!("/{}", path.trim_start_matches('/'));
-    if path.parse::<http::uri::PathAndQuery>().is_err() {
+    if !is_path(&path) {
         return Err(RouteError::Path { subscription: subscription(), path });
     }
     if matches.is_empty() {

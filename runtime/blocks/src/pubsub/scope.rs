@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use store_forward::topic::matches;
+use components::topic::matches;
 
 /// The metadata fields that are read here, so that a component doesn't take them for its own.
 pub const FIELDS: [&str; 4] =

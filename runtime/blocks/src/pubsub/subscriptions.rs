@@ -1,22 +1,17 @@
-//! What an app subscribes to: its answer to `GET /dapr/subscribe`, merged with declarative ones.
+//! The subscriptions of an app: those that it named, merged with the declared ones.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use config::model::{Bulk, Rule, SubscriptionSpec};
-use serde::{Deserialize, Deserializer};
-use store_forward::record::ConsumerSpec;
-use store_forward::topic::check_name;
+use components::topic::check_name;
+use config::model::SubscriptionSpec;
 
 use super::cloudevent::flag;
-use crate::json_error::explain;
+use crate::app::channel::DeclaredByApp;
 
 /// Deliveries of one subscription in flight.
 const MAX_CONCURRENCY: usize = 1000;
 /// Retries before a message goes to the dead letter topic, if the subscription doesn't say.
 const DEFAULT_RETRIES: u32 = 3;
 
-/// Where a subscription comes from.
+/// The origin of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Source {
@@ -27,7 +22,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// What `/v1.0/metadata` calls it.
+    /// Returns the name in `/v1.0/metadata`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -40,13 +35,13 @@ impl Source {
 /// A subscription of one app.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subscription {
-    /// What is subscribed to.
+    /// The topic, its routes and its settings.
     pub spec: SubscriptionSpec,
-    /// Where it comes from.
+    /// Its origin.
     pub source: Source,
 }
 
-/// What a subscription's metadata asks for.
+/// The settings in a subscription's metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `rawPayload`: the app gets what a broker would carry, as binary data.
@@ -57,7 +52,7 @@ pub struct Settings {
     pub max_attempts: Option<u32>,
 }
 
-/// Why a subscription's metadata can't be used.
+/// A setting in a subscription's metadata that can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "metadata {name} of the subscription to {subscription} is {value:?}: it has to be {expected}"
@@ -69,19 +64,8 @@ pub struct SettingError {
     expected: String,
 }
 
-/// An answer to `GET /dapr/subscribe` that can't be read.
-#[derive(Debug, thiserror::Error)]
-#[error("the app's answer to GET /dapr/subscribe is no list of subscriptions: {0}")]
-pub struct ParseError(String);
-
-impl From<serde_json::Error> for ParseError {
-    fn from(error: serde_json::Error) -> Self {
-        Self(explain(&error))
-    }
-}
-
 impl Subscription {
-    /// What errors and logs call it.
+    /// Returns the name in errors and logs: `pubsub/topic`.
     #[must_use]
     pub fn name(&self) -> String {
         format!("{}/{}", self.spec.pubsub, self.spec.topic)
@@ -91,7 +75,7 @@ impl Subscription {
         self.spec.pubsub == pubsub && self.spec.topic == topic
     }
 
-    /// What its metadata asks for.
+    /// Reads the settings in its metadata.
     ///
     /// # Errors
     /// When a value makes no sense.
@@ -139,17 +123,14 @@ impl Subscription {
     }
 }
 
-/// Reads the body of the app's answer. The second list names what was left out, and why.
-///
-/// # Errors
-/// When it is no JSON list of subscriptions; `null` is an empty one.
-pub fn parse(body: &[u8]) -> Result<(Vec<Subscription>, Vec<String>), ParseError> {
-    let mut answer: serde_json::Value = serde_json::from_slice(body)?;
-    lower_names(&mut answer);
-    let entries: Option<Vec<Entry>> = serde_json::from_value(answer)?;
+/// Returns the subscriptions that an app named and that can be used; then the reasons why others are
+/// left out. The later of two for one topic counts.
+#[must_use]
+pub fn accept(declared: DeclaredByApp) -> (Vec<Subscription>, Vec<String>) {
     let mut warnings = Vec::new();
     let mut subscriptions: Vec<Subscription> = Vec::new();
-    for subscription in entries.unwrap_or_default().into_iter().map(Entry::into_subscription) {
+    for spec in declared.0 {
+        let subscription = Subscription { spec, source: Source::Programmatic };
         if let Some(problem) = problem(&subscription.spec) {
             warnings.push(format!(
                 "the subscription to {} is left out: {problem}",
@@ -160,10 +141,10 @@ pub fn parse(body: &[u8]) -> Result<(Vec<Subscription>, Vec<String>), ParseError
         subscriptions.retain(|other| !same_topic(other, &subscription));
         subscriptions.push(subscription);
     }
-    Ok((subscriptions, warnings))
+    (subscriptions, warnings)
 }
 
-/// The subscriptions of an app: what it answered, and what is declared for it on other topics.
+/// Returns the subscriptions of an app: those that it named, and those declared for it on other topics.
 #[must_use]
 pub fn merge(
     app_id: &str,
@@ -181,25 +162,25 @@ pub fn merge(
     merged
 }
 
-/// The durable name of an app's subscription.
+/// Returns the durable name of an app's subscription.
 #[must_use]
 pub fn consumer_name(app_id: &str, pubsub: &str, topic: &str) -> String {
     format!("app/{app_id}/{pubsub}/{topic}")
 }
 
-/// The consumers of this app and pub/sub component that no subscription stands for any more.
+/// Returns the consumers of this app and pub/sub component that no subscription stands for any more.
 #[must_use]
 pub fn stale<'a>(
     app_id: &str,
     pubsub: &str,
-    consumers: &'a [ConsumerSpec],
+    consumers: &'a [String],
     active: &[Subscription],
 ) -> Vec<&'a str> {
     let prefix = consumer_name(app_id, pubsub, "");
     let wanted = |topic: &str| active.iter().any(|active| active.is_to(pubsub, topic));
     consumers
         .iter()
-        .map(|consumer| consumer.name.as_str())
+        .map(String::as_str)
         .filter(|name| name.strip_prefix(&prefix).is_some_and(|topic| !wanted(topic)))
         .collect()
 }
@@ -208,7 +189,7 @@ fn same_topic(one: &Subscription, other: &Subscription) -> bool {
     one.is_to(&other.spec.pubsub, &other.spec.topic)
 }
 
-/// Why nothing can be delivered by it.
+/// Returns the reason why a subscription could never deliver anything.
 #[must_use]
 pub fn problem(spec: &SubscriptionSpec) -> Option<String> {
     if spec.pubsub.is_empty() {
@@ -225,119 +206,6 @@ pub fn problem(spec: &SubscriptionSpec) -> Option<String> {
     Some(format!(
         "nothing can be published to its deadLetterTopic {letters:?}: {illegal}; name one topic"
     ))
-}
-
-/// Go reads names without regard to case, and SDKs rely on it (`pubsubName`). Metadata's names are
-/// the app's own.
-fn lower_names(value: &mut serde_json::Value) {
-    match value {
-        serde_json::Value::Array(items) => items.iter_mut().for_each(lower_names),
-        serde_json::Value::Object(fields) => {
-            let old = std::mem::take(fields);
-            for (name, mut value) in old {
-                let name = name.to_lowercase();
-                if name != "metadata" {
-                    lower_names(&mut value);
-                }
-                fields.insert(name, value);
-            }
-        }
-        _ => {}
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(default, expecting = "an object with a pubsubname and a topic")]
-#[derive(Default)]
-struct Entry {
-    #[serde(deserialize_with = "or_default")]
-    pubsubname: String,
-    #[serde(deserialize_with = "or_default")]
-    topic: String,
-    #[serde(deserialize_with = "or_default")]
-    deadlettertopic: String,
-    #[serde(deserialize_with = "or_default")]
-    metadata: BTreeMap<String, serde_json::Value>,
-    #[serde(deserialize_with = "or_default")]
-    route: String,
-    #[serde(deserialize_with = "or_default")]
-    routes: EntryRoutes,
-    #[serde(deserialize_with = "or_default")]
-    bulksubscribe: EntryBulk,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, expecting = "an object with rules or a default")]
-struct EntryRoutes {
-    #[serde(deserialize_with = "or_default")]
-    rules: Vec<EntryRule>,
-    #[serde(deserialize_with = "or_default")]
-    default: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, expecting = "an object with a match and a path")]
-struct EntryRule {
-    #[serde(rename = "match", deserialize_with = "or_default")]
-    matches: String,
-    #[serde(deserialize_with = "or_default")]
-    path: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, expecting = "an object with enabled")]
-struct EntryBulk {
-    #[serde(deserialize_with = "or_default")]
-    enabled: bool,
-    #[serde(deserialize_with = "or_default")]
-    maxmessagescount: i64,
-    #[serde(deserialize_with = "or_default")]
-    maxawaitdurationms: i64,
-}
-
-impl Entry {
-    fn into_subscription(self) -> Subscription {
-        let rules = self.routes.rules.into_iter();
-        let spec = SubscriptionSpec {
-            pubsub: self.pubsubname,
-            topic: self.topic,
-            rules: rules.map(|rule| Rule { matches: rule.matches, path: rule.path }).collect(),
-            default_route: filled(self.routes.default).or_else(|| filled(self.route)),
-            metadata: self.metadata.into_iter().map(|(name, value)| (name, text(value))).collect(),
-            dead_letter_topic: filled(self.deadlettertopic),
-            bulk: self.bulksubscribe.into_bulk(),
-        };
-        Subscription { spec, source: Source::Programmatic }
-    }
-}
-
-impl EntryBulk {
-    fn into_bulk(self) -> Option<Bulk> {
-        let messages = usize::try_from(self.maxmessagescount).ok().filter(|count| *count > 0);
-        let wait = u64::try_from(self.maxawaitdurationms).ok().filter(|wait| *wait > 0);
-        self.enabled.then(|| Bulk {
-            max_messages: messages.unwrap_or(Bulk::DEFAULT_MESSAGES).min(Bulk::MAX_MESSAGES),
-            max_await: wait.map_or(Bulk::DEFAULT_AWAIT, Duration::from_millis),
-        })
-    }
-}
-
-/// `null` is as good as nothing, as in Go.
-fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
-}
-
-fn filled(value: String) -> Option<String> {
-    Some(value).filter(|value| !value.is_empty())
-}
-
-fn text(value: serde_json::Value) -> String {
-    match value {
-        serde_json::Value::String(text) => text,
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -1,77 +1,27 @@
-//! Errors as Dapr words them: each knows its HTTP status, its code and its details.
-
-use std::collections::BTreeMap;
+//! Errors as Dapr words them, and the table from a block's [`Fault`] to a status.
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use components::{Refusal, StateError};
+use blocks::fault::{Detail, Fault, Kind, Reason};
+use blocks::json_error::explain;
 use serde_json::{Value, json};
 
 use crate::serve::Stalled;
-use blocks::json_error::explain;
-use blocks::state::{IllegalKey, LookupError};
 
 /// An error of the API: `{"errorCode","message","details"}`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
-    details: Vec<Detail>,
-}
-
-/// What an error tells beside its message (google.rpc's error details).
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Detail {
-    /// `google.rpc.ErrorInfo`, of the domain `dapr.io`.
-    ErrorInfo {
-        /// The reason, `DAPR_...`.
-        reason: &'static str,
-        /// What it is about.
-        metadata: Option<BTreeMap<String, String>>,
-    },
-    /// `google.rpc.ResourceInfo`.
-    ResourceInfo {
-        /// The building block.
-        kind: &'static str,
-        /// The component.
-        name: String,
-        /// What is wrong with it; may be empty.
-        description: String,
-    },
-    /// `google.rpc.BadRequest` with one violation.
-    BadRequest {
-        /// The field that is wrong.
-        field: String,
-        /// What is wrong with it.
-        description: String,
-    },
+    /// The reason that details name, and the details.
+    details: Option<(Reason, Vec<Detail>)>,
 }
 
 impl ApiError {
     /// An error without details.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), details: Vec::new() }
-    }
-
-    /// With one more detail.
-    #[must_use]
-    pub fn with(mut self, detail: Detail) -> Self {
-        self.details.push(detail);
-        self
-    }
-
-    /// The HTTP status.
-    #[must_use]
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    /// What is wrong, in words.
-    #[must_use]
-    pub fn message(&self) -> &str {
-        &self.message
+        Self { status, code, message: message.into(), details: None }
     }
 
     /// A request that can't be understood.
@@ -105,126 +55,92 @@ impl ApiError {
         let message = "failed getting app id either from the URL path or the header dapr-app-id";
         Self::new(StatusCode::NOT_FOUND, "ERR_DIRECT_INVOKE", message)
     }
+}
 
-    /// No such state store for this app.
-    #[must_use]
-    pub fn state_store(error: LookupError, store: &str, app_id: &str) -> Self {
-        let (status, code, reason, what) = match error {
-            LookupError::NotConfigured => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "ERR_STATE_STORE_NOT_CONFIGURED",
-                "DAPR_STATE_NOT_CONFIGURED",
-                "configured",
-            ),
-            LookupError::NotFound => (
-                StatusCode::BAD_REQUEST,
-                "ERR_STATE_STORE_NOT_FOUND",
-                "DAPR_STATE_NOT_FOUND",
-                "found",
-            ),
-        };
-        let metadata = BTreeMap::from([("appID".to_owned(), app_id.to_owned())]);
-        Self::new(status, code, format!("state store {store} is not {what}"))
-            .with(Detail::ErrorInfo { reason, metadata: Some(metadata) })
-    }
-
-    /// A key that no state store takes.
-    #[must_use]
-    pub fn illegal_key(error: &IllegalKey, store: &str) -> Self {
-        let message = error.to_string();
-        let field = error.0.clone();
-        Self::malformed(message.clone())
-            .with(Detail::BadRequest { field, description: message })
-            .about_state(store, "DAPR_STATE_ILLEGAL_KEY", None)
-    }
-
-    /// More operations than a transaction may have.
-    #[must_use]
-    pub fn too_many_operations(store: &str, count: usize, max: usize) -> Self {
-        let message = format!(
-            "the transaction contains {count} operations, which is more than what the state store supports: {max}"
-        );
-        let metadata = BTreeMap::from([
-            ("currentOpsTransaction".to_owned(), count.to_string()),
-            ("maxOpsPerTransaction".to_owned(), max.to_string()),
-        ]);
-        Self::new(StatusCode::BAD_REQUEST, "ERR_STATE_STORE_TOO_MANY_TRANSACTIONS", message)
-            .about_state(store, "DAPR_STATE_TOO_MANY_TRANSACTIONS", Some(metadata))
-    }
-
-    /// A query, which the stores of this version don't have.
-    #[must_use]
-    pub fn no_query(store: &str) -> Self {
-        let message = "state store does not support querying";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "ERR_STATE_STORE_NOT_SUPPORTED", message)
-            .about_state(store, "DAPR_STATE_QUERYING_NOT_SUPPORTED", None)
-    }
-
-    /// What a state store refused, told as `message`.
-    pub fn state(code: &'static str, message: impl Into<String>, error: &StateError) -> Self {
-        let status = match error {
-            StateError::EtagMismatch { .. } => StatusCode::CONFLICT,
-            StateError::EtagInvalid { .. } => StatusCode::BAD_REQUEST,
-            StateError::Refused(refusal) => status_of(refusal),
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self::new(status, code, message)
-    }
-
-    /// What failed in a transaction: as in Dapr, a wrong entity tag is no conflict there.
-    #[must_use]
-    pub fn transaction(error: &StateError) -> Self {
-        let message = format!("error while executing state transaction: {error}");
-        let mut failed = Self::state("ERR_STATE_TRANSACTION", message, error);
-        if matches!(error, StateError::EtagMismatch { .. } | StateError::EtagInvalid { .. }) {
-            failed.status = StatusCode::INTERNAL_SERVER_ERROR;
+/// Returns the status and the error code of a fault.
+#[must_use]
+pub fn status_and_code(reason: Reason, kind: Kind) -> (StatusCode, &'static str) {
+    use StatusCode as S;
+    match reason {
+        Reason::PubSubNotConfigured => (S::BAD_REQUEST, "ERR_PUBSUB_NOT_CONFIGURED"),
+        Reason::PubSubNotFound => (S::NOT_FOUND, "ERR_PUBSUB_NOT_FOUND"),
+        Reason::PubSubNameEmpty => (S::NOT_FOUND, "ERR_PUBSUB_EMPTY"),
+        Reason::TopicNameEmpty => (S::NOT_FOUND, "ERR_TOPIC_NAME_EMPTY"),
+        Reason::TopicTooLong | Reason::TopicIllegal => {
+            (S::BAD_REQUEST, "ERR_PUBSUB_PUBLISH_MESSAGE")
         }
-        failed
-    }
-
-    fn about_state(
-        self,
-        store: &str,
-        reason: &'static str,
-        metadata: Option<BTreeMap<String, String>>,
-    ) -> Self {
-        let (name, description) = (store.to_owned(), String::new());
-        self.with(Detail::ResourceInfo { kind: "state", name, description })
-            .with(Detail::ErrorInfo { reason, metadata })
+        Reason::PubSubForbidden => (S::FORBIDDEN, "ERR_PUBSUB_FORBIDDEN"),
+        Reason::PublishMessage => (by_kind(kind), "ERR_PUBSUB_PUBLISH_MESSAGE"),
+        Reason::CloudEventCreation => (S::INTERNAL_SERVER_ERROR, "ERR_PUBSUB_CLOUD_EVENTS_SER"),
+        Reason::PublishMetadata => (S::BAD_REQUEST, "ERR_PUBSUB_REQUEST_METADATA"),
+        Reason::UnmarshalEvents | Reason::MarshalEvents => {
+            (S::BAD_REQUEST, "ERR_PUBSUB_EVENTS_SER")
+        }
+        Reason::StateNotConfigured => (S::INTERNAL_SERVER_ERROR, "ERR_STATE_STORE_NOT_CONFIGURED"),
+        Reason::StateNotFound => (S::BAD_REQUEST, "ERR_STATE_STORE_NOT_FOUND"),
+        Reason::StateKeyMissing | Reason::StateIllegalKey => {
+            (S::BAD_REQUEST, "ERR_MALFORMED_REQUEST")
+        }
+        Reason::StateGet => (by_kind(kind), "ERR_STATE_GET"),
+        Reason::StateSave => (by_kind(kind), "ERR_STATE_SAVE"),
+        Reason::StateDelete => (by_kind(kind), "ERR_STATE_DELETE"),
+        // As in Dapr, a wrong entity tag is no conflict there.
+        Reason::StateTransaction if matches!(kind, Kind::Conflict | Kind::Invalid) => {
+            (S::INTERNAL_SERVER_ERROR, "ERR_STATE_TRANSACTION")
+        }
+        Reason::StateTransaction => (by_kind(kind), "ERR_STATE_TRANSACTION"),
+        Reason::StateOperation => (S::BAD_REQUEST, "ERR_NOT_SUPPORTED_STATE_OPERATION"),
+        Reason::StateTooManyTransactions => {
+            (S::BAD_REQUEST, "ERR_STATE_STORE_TOO_MANY_TRANSACTIONS")
+        }
+        Reason::StateQuery => (S::INTERNAL_SERVER_ERROR, "ERR_STATE_STORE_NOT_SUPPORTED"),
+        _ => (by_kind(kind), "ERR_INTERNAL"),
     }
 }
 
-/// The status that tells a client whether to come again.
-pub(super) fn status_of(refusal: &Refusal) -> StatusCode {
-    match refusal {
-        Refusal::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
-        Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-        Refusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+/// Returns the status that tells a client whether to come again.
+fn by_kind(kind: Kind) -> StatusCode {
+    match kind {
+        Kind::Invalid => StatusCode::BAD_REQUEST,
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::Forbidden => StatusCode::FORBIDDEN,
+        Kind::Conflict => StatusCode::CONFLICT,
+        Kind::Full => StatusCode::INSUFFICIENT_STORAGE,
+        Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
-impl Detail {
-    fn json(self) -> Value {
-        match self {
-            Self::ErrorInfo { reason, metadata } => json!({
-                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-                "domain": "dapr.io",
-                "metadata": metadata,
-                "reason": reason,
-            }),
-            Self::ResourceInfo { kind, name, description } => json!({
-                "@type": "type.googleapis.com/google.rpc.ResourceInfo",
-                "description": description,
-                "owner": "",
-                "resource_name": name,
-                "resource_type": kind,
-            }),
-            Self::BadRequest { field, description } => json!({
-                "@type": "type.googleapis.com/google.rpc.BadRequest",
-                "field_violations": [{ "field": field, "description": description }],
-            }),
-        }
+impl From<Fault> for ApiError {
+    fn from(fault: Fault) -> Self {
+        let (status, code) = status_and_code(fault.reason, fault.kind);
+        let Fault { reason, message, details, .. } = fault;
+        let details = (!details.is_empty()).then_some((reason, details));
+        Self { status, code, message, details }
+    }
+}
+
+fn detail_json(reason: Reason, detail: Detail) -> Value {
+    match detail {
+        Detail::ErrorInfo { metadata } => json!({
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "domain": "dapr.io",
+            "metadata": metadata,
+            "reason": reason.name(),
+        }),
+        Detail::ResourceInfo { block, name, description } => json!({
+            "@type": "type.googleapis.com/google.rpc.ResourceInfo",
+            "description": description,
+            "owner": "",
+            "resource_name": name,
+            "resource_type": block,
+        }),
+        Detail::BadRequest { field, description } => json!({
+            "@type": "type.googleapis.com/google.rpc.BadRequest",
+            "field_violations": [{ "field": field, "description": description }],
+        }),
+        _ => Value::Null,
     }
 }
 
@@ -235,8 +151,9 @@ impl IntoResponse for ApiError {
             tracing::debug!(%status, code, message, "a request failed");
         }
         let mut body = json!({ "errorCode": code, "message": message });
-        if !details.is_empty() {
-            body["details"] = details.into_iter().map(Detail::json).collect();
+        if let Some((reason, details)) = details {
+            let details = details.into_iter().map(|detail| detail_json(reason, detail));
+            body["details"] = details.collect();
         }
         let json = [(header::CONTENT_TYPE, "application/json")];
         (status, json, body.to_string()).into_response()

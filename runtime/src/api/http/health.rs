@@ -1,19 +1,17 @@
-//! `/v1.0/healthz`: whether the app may call us, and whether all is up.
+//! `/v1.0/healthz`: readiness of the API, of the app, and of the store.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::get;
 use store_forward::Store;
 
 use super::ApiState;
 use super::error::ApiError;
 use super::request::Query;
 
-/// How far the start of an app's side has come.
+/// Progress of the start of an app's side.
 #[derive(Default)]
 pub struct Health {
     outbound: AtomicBool,
@@ -22,47 +20,44 @@ pub struct Health {
 }
 
 impl Health {
-    /// The API serves; the app may call us.
+    /// Notes whether the API serves, so that the app may call.
     pub fn set_outbound_ready(&self, ready: bool) {
         self.outbound.store(ready, Ordering::Release);
     }
 
-    /// The app is there, and its subscriptions run.
+    /// Notes whether the app is there and its subscriptions run.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Release);
     }
 
-    /// The store that must take writes.
+    /// Sets the store that must take writes.
     pub fn watch(&self, store: &Store) {
         let _ = self.store.set(store.clone());
     }
 
-    /// Whether the store takes writes: since its disk failed it waits for a restart.
+    /// Tells whether the store takes writes. Once its disk has failed it waits for a restart.
     #[must_use]
     pub fn is_store_ready(&self) -> bool {
         self.store.get().is_none_or(|store| !store.refuses_writes())
     }
 
-    /// Whether the app may call us.
+    /// Tells whether the app may call.
     #[must_use]
     pub fn is_outbound_ready(&self) -> bool {
         self.outbound.load(Ordering::Acquire)
     }
 
-    /// Whether all is up.
+    /// Tells whether everything is up.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.is_outbound_ready() && self.ready.load(Ordering::Acquire) && self.is_store_ready()
     }
 }
 
-pub(super) fn routes() -> Router<ApiState> {
-    Router::new()
-        .route("/v1.0/healthz", get(healthz))
-        .route("/v1.0/healthz/outbound", get(outbound))
-}
-
-async fn healthz(State(api): State<ApiState>, query: Query) -> Result<StatusCode, ApiError> {
+pub(super) async fn healthz(
+    State(api): State<ApiState>,
+    query: Query,
+) -> Result<StatusCode, ApiError> {
     if !api.health.is_ready() {
         let waits_for = match (api.health.is_outbound_ready(), api.health.is_store_ready()) {
             (false, _) => "api",
@@ -80,7 +75,7 @@ async fn healthz(State(api): State<ApiState>, query: Query) -> Result<StatusCode
     }
 }
 
-async fn outbound(State(api): State<ApiState>) -> Result<StatusCode, ApiError> {
+pub(super) async fn outbound(State(api): State<ApiState>) -> Result<StatusCode, ApiError> {
     if api.health.is_outbound_ready() {
         Ok(StatusCode::NO_CONTENT)
     } else {

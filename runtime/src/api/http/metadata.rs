@@ -1,18 +1,16 @@
-//! `/v1.0/metadata`: what this is and what it has, in Dapr's shape; and `/v1.0/shutdown`.
+//! `/v1.0/metadata`: this process and its components, in Dapr's shape; and `/v1.0/shutdown`.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
 use serde::Serialize;
 
 use super::error::ApiError;
-use super::request::{Body, One};
+use super::request::{Body, PathParameter};
 use super::{ApiState, json};
 
 /// The version of Dapr's API that is served: SDKs refuse those that they don't know.
@@ -37,7 +35,7 @@ pub struct ComponentInfo {
     pub kind: String,
     /// `spec.version`.
     pub version: String,
-    /// What it can do.
+    /// Its abilities, in Dapr's words.
     pub capabilities: Vec<&'static str>,
 }
 
@@ -73,7 +71,7 @@ pub struct RuleInfo {
     pub path: String,
 }
 
-/// How we reach the app.
+/// The way to the app.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AppConnection {
@@ -89,12 +87,12 @@ pub struct AppConnection {
     /// Calls in flight at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_concurrency: Option<usize>,
-    /// How the app is probed.
+    /// The probes of the app.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthInfo>,
 }
 
-/// How the app is probed; durations as Go writes them (`5s`).
+/// The probes of an app; durations as Go writes them (`5s`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HealthInfo {
@@ -108,7 +106,7 @@ pub struct HealthInfo {
     pub health_threshold: u32,
 }
 
-/// What `/v1.0/metadata` tells that changes while we run.
+/// The parts of `/v1.0/metadata` that change while the process runs.
 #[derive(Debug, Default)]
 pub struct Described {
     subscriptions: Mutex<Vec<SubscriptionInfo>>,
@@ -116,7 +114,7 @@ pub struct Described {
 }
 
 impl Described {
-    /// From now on these are the app's subscriptions.
+    /// Replaces the app's subscriptions.
     pub fn set_subscriptions(&self, subscriptions: Vec<SubscriptionInfo>) {
         *lock(&self.subscriptions) = subscriptions;
     }
@@ -137,16 +135,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(super) fn routes() -> Router<ApiState> {
-    Router::new()
-        .route("/v1.0/metadata", get(get_metadata))
-        .route("/v1.0/metadata/{key}", put(put_metadata))
-        .route("/v1.0/shutdown", post(shutdown))
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer<'a> {
+struct MetadataAnswer<'a> {
     id: &'a str,
     runtime_version: &'static str,
     enabled_features: [&'static str; 0],
@@ -166,11 +157,11 @@ struct ActorRuntime {
     host_ready: bool,
 }
 
-async fn get_metadata(State(api): State<ApiState>) -> Response {
+pub(super) async fn get_metadata(State(api): State<ApiState>) -> Response {
     let mut extended = lock(&api.described.attributes).clone();
     extended.insert("daprRuntimeVersion".to_owned(), DAPR_VERSION.to_owned());
     extended.insert("pannierVersion".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
-    json(&Answer {
+    json(&MetadataAnswer {
         id: &api.app_id,
         runtime_version: DAPR_VERSION,
         enabled_features: [],
@@ -182,9 +173,9 @@ async fn get_metadata(State(api): State<ApiState>) -> Response {
     })
 }
 
-async fn put_metadata(
+pub(super) async fn put_metadata(
     State(api): State<ApiState>,
-    One(name): One,
+    PathParameter(name): PathParameter,
     Body(value): Body,
 ) -> Result<StatusCode, ApiError> {
     if name.len() + value.len() > MAX_ATTRIBUTE_BYTES {
@@ -196,7 +187,7 @@ async fn put_metadata(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn shutdown(State(api): State<ApiState>, headers: HeaderMap) -> Response {
+pub(super) async fn shutdown(State(api): State<ApiState>, headers: HeaderMap) -> Response {
     let forced = headers.get("dapr-force-shutdown").is_some_and(|value| value == "true");
     if forced {
         tokio::spawn(async {
@@ -205,7 +196,7 @@ async fn shutdown(State(api): State<ApiState>, headers: HeaderMap) -> Response {
             crate::logs::exit(1);
         });
     } else {
-        api.shutdown.send_replace(true);
+        api.shutdown.request();
     }
     StatusCode::NO_CONTENT.into_response()
 }

@@ -1,162 +1,99 @@
 //! `/v1.0/publish`: one message, or many in one record.
 
-mod failure;
-
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
-
-use axum::Router;
-use axum::extract::{FromRef, FromRequestParts, Path};
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use blocks::fault::Metadata;
+use blocks::json_error::explain;
+use blocks::pubsub::cloudevent::{self, is_type};
+use blocks::pubsub::publish::{unreadable, unserializable};
+use blocks::pubsub::{self, BulkEntry, BulkOutcome, Publish, PublishBulk};
+use blocks::{Fault, Principal};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use store_forward::record::NewMessage;
 
-use super::error::ApiError;
-use super::json;
+use super::error::{ApiError, status_and_code};
 use super::request::{Body, Query};
-use crate::pubsub::cloudevent::{self, Publish, is_type};
-use crate::pubsub::{PubSubBlock, PublishError};
-use blocks::json_error::explain;
+use super::{ApiState, json};
 
-/// What the handlers need of the API's state.
-#[derive(Clone)]
-pub struct Publisher {
-    /// The components.
-    pub block: Arc<PubSubBlock>,
-    /// The app that calls.
-    pub app_id: Arc<str>,
-}
-
-/// The routes, for whatever state holds a [`Publisher`].
-pub fn routes<S>() -> Router<S>
-where
-    S: Clone + Send + Sync + 'static,
-    Publisher: FromRef<S>,
-{
-    let one = || post(publish).put(publish);
-    let bulk = || post(publish_bulk).put(publish_bulk);
-    Router::new()
-        .route("/v1.0/publish/{pubsub}/", one())
-        .route("/v1.0/publish/{pubsub}/{*topic}", one())
-        .route("/v1.0/publish/bulk/{pubsub}/{*topic}", bulk())
-        .route("/v1.0-alpha1/publish/bulk/{pubsub}/{*topic}", bulk())
-}
-
-type Metadata = BTreeMap<String, String>;
-
-/// What both kinds of publish begin with: an app that may publish there.
-struct Call {
-    publisher: Publisher,
-    pubsub: String,
-    topic: String,
-    metadata: Metadata,
-    headers: HeaderMap,
-}
-
-/// Where a publish goes; a topic may hold slashes, and is empty when left out.
+/// The topic of a publish, whose name may hold slashes, and is empty when left out.
 #[derive(Deserialize)]
-struct Target {
+pub(super) struct Target {
     pubsub: String,
     #[serde(default)]
     topic: String,
 }
 
-impl<S> FromRequestParts<S> for Call
-where
-    S: Send + Sync,
-    Publisher: FromRef<S>,
-{
+impl<S: Send + Sync> FromRequestParts<S> for Target {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let publisher = Publisher::from_ref(state);
-        let Path(Target { pubsub, topic }) = Path::from_request_parts(parts, state)
-            .await
-            .map_err(|error| ApiError::malformed(error.body_text()))?;
-        let metadata = Query::from_request_parts(parts, state).await?.metadata();
-        let allowed = publisher.block.check(&publisher.app_id, &pubsub, &topic);
-        allowed.map_err(|error| failure::publish(error, &metadata))?;
-        Ok(Self { publisher, pubsub, topic, metadata, headers: parts.headers.clone() })
+        let path = Path::from_request_parts(parts, state).await;
+        path.map(|Path(target)| target).map_err(|error| ApiError::malformed(error.body_text()))
     }
 }
 
-impl Call {
-    fn parts<'a>(
-        &'a self,
-        body: Vec<u8>,
-        content_type: Option<&'a str>,
-        metadata: &'a Metadata,
-    ) -> Publish<'a> {
-        let traceparent = text(&self.headers, "traceparent");
-        let tracestate = text(&self.headers, "tracestate");
-        let app_id = &self.publisher.app_id;
-        Publish { body, content_type, metadata, traceparent, tracestate, app_id }
-    }
-
-    async fn commit(&self, messages: Vec<NewMessage>) -> Result<(), PublishError> {
-        let Publisher { block, app_id } = &self.publisher;
-        block.publish(app_id, &self.pubsub, &self.topic, messages).await
-    }
-}
-
-async fn publish(call: Call, Body(body): Body) -> Result<StatusCode, ApiError> {
-    let content_type = text(&call.headers, header::CONTENT_TYPE.as_str());
-    let (pubsub, app_id, metadata) = (&call.pubsub, &call.publisher.app_id, &call.metadata);
-    let message = cloudevent::accept(call.parts(body.into(), content_type, metadata))
-        .map_err(|error| failure::accept(pubsub, app_id, metadata, &error))?;
-    call.commit(vec![message]).await.map_err(|error| failure::publish(error, metadata))?;
+pub(super) async fn publish(
+    State(api): State<ApiState>,
+    target: Target,
+    query: Query,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Result<StatusCode, ApiError> {
+    let message = Publish {
+        pubsub: &target.pubsub,
+        topic: &target.topic,
+        data: body.into(),
+        content_type: text(&headers, header::CONTENT_TYPE.as_str()),
+        metadata: &query.metadata(),
+        traceparent: text(&headers, "traceparent"),
+        tracestate: text(&headers, "tracestate"),
+    };
+    pubsub::publish(&api.registry(), &api.principal, message).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The good entries in one record; the others are named.
-async fn publish_bulk(call: Call, Body(body): Body) -> Result<Response, ApiError> {
-    let (mut ids, mut messages, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-    let entries = entries(&body).map_err(|error| {
-        failure::events(&call.pubsub, &call.topic, &call.publisher.app_id, &error)
-    })?;
-    for Entry { id, content_type, metadata: own, data } in entries {
-        let mut metadata = call.metadata.clone();
-        metadata.extend(own);
-        match cloudevent::accept(call.parts(data, Some(&content_type), &metadata)) {
-            Ok(message) => {
-                ids.push(id);
-                messages.push(message);
-            }
-            Err(error) => failed.push(FailedEntry { entry_id: id, error: error.to_string() }),
-        }
-    }
-    let mut status = StatusCode::INTERNAL_SERVER_ERROR;
-    if !messages.is_empty()
-        && let Err(error) = call.commit(messages).await
-    {
-        let text = error.to_string();
-        status = failure::publish(error, &call.metadata).status();
-        failed
-            .extend(ids.into_iter().map(|entry_id| FailedEntry { entry_id, error: text.clone() }));
-    }
-    if failed.is_empty() {
+/// Publishes the good entries in one record, and names the others.
+pub(super) async fn publish_bulk(
+    State(api): State<ApiState>,
+    target: Target,
+    query: Query,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Result<Response, ApiError> {
+    let bulk = PublishBulk {
+        pubsub: &target.pubsub,
+        topic: &target.topic,
+        metadata: &query.metadata(),
+        traceparent: text(&headers, "traceparent"),
+        tracestate: text(&headers, "tracestate"),
+        entries: entries(&body, &target, &api.principal)?,
+    };
+    let outcome = pubsub::publish_bulk(&api.registry(), &api.principal, bulk).await?;
+    if outcome.failed.is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let body = BulkFailure { failed_entries: failed, error_code: "ERR_PUBSUB_PUBLISH_MESSAGE" };
-    Ok((status, json(&body)).into_response())
+    Ok(bulk_failure(outcome))
+}
+
+fn bulk_failure(BulkOutcome { failed, fault }: BulkOutcome) -> Response {
+    let status = fault.map_or(StatusCode::INTERNAL_SERVER_ERROR, |fault| {
+        status_and_code(fault.reason, fault.kind).0
+    });
+    let failed =
+        failed.into_iter().map(|entry| WireFailedEntry { entry_id: entry.id, error: entry.error });
+    let body = WireBulkFailure {
+        failed_entries: failed.collect(),
+        error_code: "ERR_PUBSUB_PUBLISH_MESSAGE",
+    };
+    (status, json(&body)).into_response()
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty())
-}
-
-/// One entry of a bulk, its event as the bytes that its content type says.
-struct Entry {
-    id: String,
-    content_type: String,
-    metadata: Metadata,
-    data: Vec<u8>,
 }
 
 #[derive(Deserialize)]
@@ -171,31 +108,19 @@ struct WireEntry<'a> {
     metadata: Option<Metadata>,
 }
 
-/// Why the entries of a bulk can't be read.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-enum EventsError {
-    #[error("{0}")]
-    Unmarshal(String),
-    #[error("{0}")]
-    Marshal(String),
-}
-
-fn entries(body: &[u8]) -> Result<Vec<Entry>, EventsError> {
-    let wire: Vec<WireEntry<'_>> =
-        serde_json::from_slice(body).map_err(|error| EventsError::Unmarshal(explain(&error)))?;
-    let mut seen = HashSet::new();
-    let mut entries = Vec::with_capacity(wire.len());
-    for WireEntry { entry_id, event, content_type, metadata } in wire {
+/// Reads the entries of a bulk, each event as the bytes that its content type says.
+fn entries(body: &[u8], target: &Target, by: &Principal) -> Result<Vec<BulkEntry>, Fault> {
+    let Target { pubsub, topic } = target;
+    let wire: Vec<WireEntry<'_>> = serde_json::from_slice(body)
+        .map_err(|error| unreadable(pubsub, topic, by, &explain(&error)))?;
+    let entry = |WireEntry { entry_id, event, content_type, metadata }: WireEntry<'_>| {
         let event = event.map_or("null", RawValue::get);
-        let data = event_bytes(event, &content_type).map_err(EventsError::Marshal)?;
-        if entry_id.is_empty() || !seen.insert(entry_id.clone()) {
-            let message = "entryId is duplicated or not present for entry";
-            return Err(EventsError::Marshal(message.to_owned()));
-        }
+        let data = event_bytes(event, &content_type)
+            .map_err(|cause| unserializable(pubsub, topic, by, &cause))?;
         let metadata = metadata.unwrap_or_default();
-        entries.push(Entry { id: entry_id, content_type, metadata, data });
-    }
-    Ok(entries)
+        Ok(BulkEntry { id: entry_id, data, content_type, metadata })
+    };
+    wire.into_iter().map(entry).collect()
 }
 
 fn event_bytes(event: &str, content_type: &str) -> Result<Vec<u8>, String> {
@@ -218,14 +143,14 @@ fn event_bytes(event: &str, content_type: &str) -> Result<Vec<u8>, String> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct BulkFailure {
-    failed_entries: Vec<FailedEntry>,
+struct WireBulkFailure {
+    failed_entries: Vec<WireFailedEntry>,
     error_code: &'static str,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct FailedEntry {
+struct WireFailedEntry {
     entry_id: String,
     error: String,
 }

@@ -15,7 +15,7 @@ use super::error::ApiError;
 use crate::serve::Stalled;
 
 /// The one parameter of a path.
-pub(super) struct One(pub(super) String);
+pub(super) struct PathParameter(pub(super) String);
 
 /// A state store and a key of it.
 #[derive(Deserialize)]
@@ -26,7 +26,7 @@ pub(super) struct KeyTarget {
     pub(super) key: String,
 }
 
-impl FromRequestParts<ApiState> for One {
+impl FromRequestParts<ApiState> for PathParameter {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {

@@ -3,12 +3,16 @@
 //! A router over a fake store, and what holds for every route.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 use axum::http::{HeaderMap, Method};
+use blocks::registry::Components;
 use bytes::Bytes;
-use components::{EtagCondition, Item, Refusal, StateError, StateOp, StateStore};
+use components::port::Component;
+use components::port::state::StateFeatures;
+use components::{EtagCondition, Item, Refusal, RefusalKind, StateError, StateOp, StateStore};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
@@ -49,22 +53,26 @@ impl FakeStore {
     }
 }
 
-fn failure(key: &str) -> Result<(), StateError> {
+fn failure(key: &str) -> Result<(), Refusal> {
     let key = key.rsplit('|').next().unwrap();
-    Err(StateError::Refused(match key.split('-').next().unwrap() {
-        "full" => Refusal::Full("the disk is full".into()),
-        "large" => Refusal::TooLarge("the key is too long".into()),
-        "poisoned" => Refusal::Unavailable("the disk failed".into()),
-        "broken" => Refusal::Other("no luck".into()),
+    Err(match key.split('-').next().unwrap() {
+        "full" => Refusal::new(RefusalKind::Full, "the disk is full"),
+        "large" => Refusal::new(RefusalKind::TooLarge, "the key is too long"),
+        "poisoned" => Refusal::new(RefusalKind::Unavailable, "the disk failed"),
+        "broken" => Refusal::other("no luck"),
         _ => return Ok(()),
-    }))
+    })
 }
 
 #[async_trait]
 impl StateStore for FakeStore {
-    async fn get(&self, key: &str) -> Result<Option<Item>, StateError> {
-        failure(key)?;
-        Ok(self.row(key))
+    fn features(&self) -> StateFeatures {
+        let transaction = NonZeroUsize::new(3);
+        StateFeatures { etag: true, ttl: true, transaction, ..StateFeatures::default() }
+    }
+
+    async fn get(&self, keys: &[String]) -> Vec<Result<Option<Item>, Refusal>> {
+        keys.iter().map(|key| failure(key).map(|()| self.row(key))).collect()
     }
 
     async fn write(&self, ops: Vec<StateOp>) -> Result<(), StateError> {
@@ -85,15 +93,9 @@ impl StateStore for FakeStore {
         }
         Ok(())
     }
-
-    fn features(&self) -> &'static [&'static str] {
-        &["ETAG", "TRANSACTIONAL", "TTL"]
-    }
-
-    fn max_operations(&self) -> usize {
-        3
-    }
 }
+
+impl Component for FakeStore {}
 
 /// The API of `app` over the store `store`, bodies of 1 KiB at most.
 pub(super) struct Fixture {
@@ -137,19 +139,20 @@ impl Fixture {
             name: "store".into(),
             store: Arc::clone(&store) as Arc<dyn StateStore>,
             prefix: KeyPrefix::AppId,
-            scopes: vec![],
+            apps: vec![],
         };
+        let mut components = Components::default();
+        components.state.push(Arc::new(component));
         let mut api = Api {
             app_id: "app".into(),
-            blocks: Blocks { state: StateStores::for_app(&[component], "app", "") },
-            pubsub: Arc::new(PubSubBlock::default()),
+            registry: Arc::new(Current::new(Registry::for_app(&components, "app", ""))),
             api_token: None,
             max_body: 1024,
             health: Arc::default(),
             described: Arc::default(),
             components: vec![],
             app: AppConnection::default(),
-            shutdown: watch::Sender::new(false),
+            shutdown: Stopper::default(),
         };
         change(&mut api);
         let state = ApiState::new(api);
@@ -328,9 +331,9 @@ async fn attributes_are_bounded_in_number() {
 #[tokio::test]
 async fn a_shutdown_request_is_answered_and_passed_on() {
     let api = Fixture::new();
-    let mut asked = api.state.shutdown.subscribe();
+    let asked = api.state.shutdown.subscribe();
     assert_eq!(api.post("/v1.0/shutdown", "").await.status, 204);
-    assert!(*asked.borrow_and_update());
+    assert!(asked.is_requested());
 }
 
 #[tokio::test]

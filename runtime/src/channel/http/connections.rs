@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::CallError;
+use blocks::app::channel::{CallError, Cause};
 
 /// How long a connection to the app may take to be made.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,13 +69,13 @@ impl Connections {
             match kept.send(request.clone()).await {
                 Ok(response) => return Ok((response, kept)),
                 Err(error) if kept.has_heard() || !is_broken(&error) => {
-                    return Err(failure(&error));
+                    return Err(failure(error));
                 }
                 Err(_) => {}
             }
         }
         let mut fresh = self.connect().await?;
-        let response = fresh.send(request).await.map_err(|error| failure(&error))?;
+        let response = fresh.send(request).await.map_err(failure)?;
         Ok((response, fresh))
     }
 
@@ -100,17 +100,16 @@ impl Connections {
     }
 
     async fn connect(&self) -> Result<Connection, CallError> {
-        let unreachable = |error: &dyn std::fmt::Display| CallError::Unreachable(error.to_string());
         let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.authority)).await;
         let stream = connected
-            .map_err(|_| CallError::Unreachable(format!("no connection in {CONNECT_TIMEOUT:?}")))?
-            .map_err(|error| unreachable(&error))?;
+            .map_err(|_| unreachable(format!("no connection in {CONNECT_TIMEOUT:?}")))?
+            .map_err(unreachable)?;
         // Without effect it is slower, not wrong.
         let _ = stream.set_nodelay(true);
         let heard = Arc::new(AtomicBool::new(false));
         let stream = Watched { stream, heard: Arc::clone(&heard) };
         let (sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(&error))?;
+            http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
         // The connection task ends when the sender is dropped; pending calls then get an error.
         tokio::spawn(async move { drop(connection.await) });
         Ok(Connection { sender, heard, idle_since: Instant::now() })
@@ -137,15 +136,16 @@ impl Connection {
 }
 
 /// Maps an error on an established connection to a [`CallError`].
-pub(super) fn failure(error: &(dyn StdError + 'static)) -> CallError {
-    if is_broken(error) {
-        CallError::Broken(chain(error))
-    } else {
-        CallError::Protocol(chain(error))
-    }
+pub(super) fn failure(error: impl Into<Cause>) -> CallError {
+    let error = error.into();
+    if is_broken(&*error) { CallError::Broken(error) } else { CallError::Protocol(error) }
 }
 
-/// Whether the connection has ended.
+fn unreachable(error: impl Into<Cause>) -> CallError {
+    CallError::Unreachable(error.into())
+}
+
+/// Tells whether the connection has ended.
 fn is_broken(error: &(dyn StdError + 'static)) -> bool {
     std::iter::successors(Some(error), |&error| error.source()).any(|error| {
         let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
@@ -163,11 +163,6 @@ fn is_broken(error: &(dyn StdError + 'static)) -> bool {
             )
         )
     })
-}
-
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let errors = std::iter::successors(Some(error), |&error| error.source());
-    errors.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// A stream that notes when something comes.

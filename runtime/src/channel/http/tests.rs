@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -11,9 +12,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::*;
-use crate::pubsub::subscriptions::Subscription;
+use blocks::app::start::Subscriber;
+use blocks::app::{App, AppOptions, AppState, DEFAULT_TIMEOUT};
+use components::stop::Stopper;
+use config::model::{HealthCheck, SubscriptionSpec};
 
-/// What an app was asked.
+mod delivery;
+
+/// A request to an app.
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) method: Method,
@@ -30,6 +36,8 @@ pub(crate) struct FakeApp {
     pub(crate) port: u16,
     pub(crate) asked: mpsc::UnboundedReceiver<Asked>,
     answers: Answers,
+    closing: oneshot::Sender<()>,
+    served: tokio::task::JoinHandle<()>,
 }
 
 impl FakeApp {
@@ -43,15 +51,27 @@ impl FakeApp {
         let (tell, asked) = mpsc::unbounded_channel();
         let answers = Answers::default();
         let router = Router::new().fallback(answer).with_state((tell, answers.clone()));
-        tokio::spawn(async { axum::serve(listener, router).await });
-        Self { port, asked, answers }
+        let (closing, closed) = oneshot::channel();
+        let served = tokio::spawn(async move {
+            let closed = async {
+                let _: Result<(), _> = closed.await;
+            };
+            axum::serve(listener, router).with_graceful_shutdown(closed).await.unwrap();
+        });
+        Self { port, asked, answers, closing, served }
+    }
+
+    /// Closes the port and every connection.
+    pub(crate) async fn close(self) {
+        drop(self.closing);
+        self.served.await.unwrap();
     }
 
     pub(crate) fn will_answer(&self, status: u16, body: &str) {
         self.answers.lock().unwrap().push_back((status, body.to_owned()));
     }
 
-    pub(crate) fn channel(&self) -> AppChannel {
+    pub(crate) fn channel(&self) -> HttpChannel {
         channel(self.port)
     }
 }
@@ -75,31 +95,28 @@ pub(crate) fn options(port: u16) -> ChannelOptions {
         address: "127.0.0.1".into(),
         port,
         token: None,
-        timeout: DEFAULT_TIMEOUT,
-        probed: false,
+        health_path: "/healthz".into(),
     }
 }
 
-pub(crate) fn channel(port: u16) -> AppChannel {
-    AppChannel::new(options(port)).unwrap()
+pub(crate) fn channel(port: u16) -> HttpChannel {
+    HttpChannel::new(options(port)).unwrap()
+}
+
+/// An app at a port, probed if there is a check.
+pub(crate) fn app_at(port: u16, check: Option<HealthCheck>) -> Arc<App> {
+    app_within(port, check, DEFAULT_TIMEOUT)
+}
+
+fn app_within(port: u16, check: Option<HealthCheck>, timeout: Duration) -> Arc<App> {
+    let options = AppOptions { id: "app".into(), timeout, max_calls: None, check };
+    Arc::new(App::new(options, Box::new(channel(port))))
 }
 
 /// A port that nothing listens at.
 pub(crate) async fn closed_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     listener.local_addr().unwrap().port()
-}
-
-/// A port where each connection is closed after a part of the request was read.
-pub(crate) async fn hanging_up() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((mut connection, _)) = listener.accept().await {
-            let _ = connection.read(&mut [0; 16]).await;
-        }
-    });
-    port
 }
 
 /// A port where connections are accepted and never answered.
@@ -115,31 +132,24 @@ pub(crate) async fn silent() -> u16 {
     port
 }
 
-struct Recorder(mpsc::UnboundedSender<Vec<Subscription>>);
+struct Recorder(mpsc::UnboundedSender<Vec<SubscriptionSpec>>);
 
 #[async_trait]
 impl Subscriber for Recorder {
-    async fn answered(&self, subscriptions: Vec<Subscription>) {
-        let _ = self.0.send(subscriptions);
+    async fn answered(&self, declared: DeclaredByApp) {
+        let _ = self.0.send(declared.0);
     }
 
     async fn stop(&self) {}
 }
 
-/// Serves a channel in the background; dropping the sender ends it.
-fn serve_in_background(
-    channel: Arc<AppChannel>,
-    check: Option<HealthCheck>,
-) -> (mpsc::UnboundedReceiver<Vec<Subscription>>, oneshot::Sender<()>) {
+/// Runs an app in the background; dropping the stopper ends it.
+fn run_in_background(app: Arc<App>) -> (mpsc::UnboundedReceiver<Vec<SubscriptionSpec>>, Stopper) {
     let (tell, answered) = mpsc::unbounded_channel();
-    let (end, ended) = oneshot::channel();
-    tokio::spawn(async move {
-        let shutdown = async {
-            let _: Result<(), _> = ended.await;
-        };
-        serve(&channel, check.as_ref(), &Recorder(tell), shutdown).await;
-    });
-    (answered, end)
+    let stopper = Stopper::default();
+    let stop = stopper.subscribe();
+    tokio::spawn(async move { app.run(&Recorder(tell), &stop).await });
+    (answered, stopper)
 }
 
 const ONE: &str = r#"[{"pubsubname":"p","topic":"t","route":"/r"}]"#;
@@ -149,11 +159,12 @@ async fn a_call_carries_method_path_headers_token_and_body() {
     let mut app = FakeApp::start().await;
     app.will_answer(201, "made");
     let token = Some("secret".to_owned());
-    let channel = AppChannel::new(ChannelOptions { token, ..options(app.port) }).unwrap();
-    let header = (http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    let answer =
-        channel.call(Method::PUT, "/a/b?c=d", &[header], Bytes::from_static(b"x")).await.unwrap();
-    assert_eq!((answer.status, answer.body.as_ref()), (StatusCode::CREATED, &b"made"[..]));
+    let channel = HttpChannel::new(ChannelOptions { token, ..options(app.port) }).unwrap();
+    let text = HeaderValue::from_static("text/plain");
+    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, text)]);
+    let answer = channel.call(Method::PUT, "/a/b?c=d", headers, b"x".to_vec()).await.unwrap();
+    assert_eq!(answer.status, StatusCode::CREATED);
+    assert_eq!(answer.body.as_ref(), b"made");
     let asked = app.asked.recv().await.unwrap();
     assert_eq!((asked.method, asked.path.as_str()), (Method::PUT, "/a/b"));
     assert_eq!(asked.headers["dapr-api-token"], "secret");
@@ -161,23 +172,45 @@ async fn a_call_carries_method_path_headers_token_and_body() {
     assert_eq!(asked.body.as_ref(), b"x");
 }
 
+/// An event that an app takes at `/`.
+fn event() -> EventCall<'static> {
+    EventCall {
+        path: "/",
+        event: Vec::new(),
+        pubsub: "pubsub",
+        sequence: 1,
+        attempt: 1,
+        key: None,
+        traceparent: None,
+        tracestate: None,
+    }
+}
+
 #[tokio::test]
 async fn an_app_whose_port_refuses_is_unreachable_and_counts_as_gone() {
-    let channel = channel(closed_port().await);
-    channel.set_listening();
-    let error = channel.call(Method::GET, "/", &[], Bytes::new()).await.unwrap_err();
-    assert!(matches!(error, CallError::Unreachable(_)), "{error:?}");
-    assert!(!channel.state().listening);
+    let fake = FakeApp::start().await;
+    let app = app_at(fake.port, None);
+    let (mut answered, _stopper) = run_in_background(app.clone());
+    answered.recv().await.unwrap();
+    app.gate().wait_until(AppState::takes_messages).await;
+    fake.close().await;
+    let outcome = app.deliver(event()).await;
+    assert!(matches!(outcome, Outcome::Unreachable(_)), "{outcome:?}");
+    assert!(!app.gate().state().listening);
 }
 
 #[tokio::test]
 async fn a_connection_that_breaks_after_the_request_is_no_restart_of_the_app() {
-    let channel = channel(hanging_up().await);
-    channel.set_listening();
-    channel.set_started();
-    let error = channel.call(Method::GET, "/", &[], Bytes::new()).await.unwrap_err();
-    assert!(matches!(error, CallError::Broken(_)), "{error:?}");
-    assert!(channel.state().takes_messages());
+    let none = "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
+    // The first connection is the look at the port, the second asks for subscriptions.
+    let (port, _) = scripted(&[&[], &[none], &[], &[]]).await;
+    let app = app_at(port, None);
+    let (mut answered, _stopper) = run_in_background(app.clone());
+    answered.recv().await.unwrap();
+    app.gate().wait_until(AppState::takes_messages).await;
+    let outcome = app.deliver(event()).await;
+    assert!(matches!(outcome, Outcome::Retry(_)), "{outcome:?}");
+    assert!(app.gate().state().takes_messages());
 }
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -215,7 +248,7 @@ async fn calls(port: u16, count: usize) -> Vec<Result<StatusCode, CallError>> {
     let channel = channel(port);
     let mut answers = Vec::new();
     for _ in 0..count {
-        let answer = channel.call(Method::POST, "/", &[], Bytes::new()).await;
+        let answer = channel.call(Method::POST, "/", HeaderMap::new(), Vec::new()).await;
         answers.push(answer.map(|answer| answer.status));
     }
     answers
@@ -255,51 +288,59 @@ async fn a_kept_connection_that_ends_within_an_answer_is_not_replaced() {
 
 #[tokio::test]
 async fn an_app_that_stays_silent_times_out() {
-    let timeout = Duration::from_millis(20);
-    let options = ChannelOptions { timeout, ..options(silent().await) };
-    let channel = AppChannel::new(options).unwrap();
-    let error = channel.call(Method::GET, "/", &[], Bytes::new()).await.unwrap_err();
-    assert_eq!(error, CallError::TimedOut(timeout));
+    let app = app_within(silent().await, None, Duration::from_millis(20));
+    let Outcome::Retry(reason) = app.deliver(event()).await else { panic!("it did not time out") };
+    assert_eq!(&*reason, "the app did not answer within 20ms");
 }
 
 #[tokio::test]
 async fn an_answer_that_is_too_long_is_refused() {
     let app = FakeApp::start().await;
     app.will_answer(200, &"x".repeat(MAX_ANSWER_BYTES + 1));
-    let error = app.channel().call(Method::GET, "/", &[], Bytes::new()).await.unwrap_err();
-    assert_eq!(error, CallError::TooLong);
+    let error = app.channel().deliver(event()).await.unwrap_err();
+    assert!(matches!(error, CallError::TooLong { limit: MAX_ANSWER_BYTES }), "{error:?}");
+}
+
+#[test]
+fn a_route_is_a_path_exactly_if_it_can_be_sent() {
+    for byte in 0..=0x7f_u8 {
+        let path = format!("/{}", char::from(byte));
+        let can_be_sent = path.parse::<http::uri::PathAndQuery>().is_ok();
+        assert_eq!(blocks::pubsub::route::is_path(&path), can_be_sent, "{path:?}");
+    }
+    assert!(blocks::pubsub::route::is_path("/ä?b=c"));
 }
 
 #[test]
 fn options_that_cannot_be_used_are_refused_without_telling_the_token() {
-    let refused = AppChannel::new(ChannelOptions { address: "a b".into(), ..options(1) });
+    let refused = HttpChannel::new(ChannelOptions { address: "a b".into(), ..options(1) });
     assert!(matches!(refused, Err(ChannelOptionsError::Address { .. })));
     let token = Some("secret\n".to_owned());
-    let refused = AppChannel::new(ChannelOptions { token, ..options(1) }).unwrap_err();
+    let refused = HttpChannel::new(ChannelOptions { token, ..options(1) }).unwrap_err();
     assert!(!refused.to_string().contains("secret"));
-    assert!(AppChannel::new(ChannelOptions { address: "::1".into(), ..options(1) }).is_ok());
+    assert!(HttpChannel::new(ChannelOptions { address: "::1".into(), ..options(1) }).is_ok());
 }
 
 #[tokio::test]
 async fn an_app_that_comes_late_is_waited_for_and_asked() {
     let port = closed_port().await;
-    let channel = Arc::new(channel(port));
-    let (mut answered, _end) = serve_in_background(channel.clone(), None);
-    let mut app = FakeApp::start_at(port).await;
-    app.will_answer(200, ONE);
-    assert_eq!(answered.recv().await.unwrap()[0].spec.topic, "t");
-    channel.wait_until(AppState::takes_messages).await;
-    assert_eq!(app.asked.recv().await.unwrap().path, "/dapr/subscribe");
+    let app = app_at(port, None);
+    let (mut answered, _stopper) = run_in_background(app.clone());
+    let mut fake = FakeApp::start_at(port).await;
+    fake.will_answer(200, ONE);
+    assert_eq!(answered.recv().await.unwrap()[0].topic, "t");
+    app.gate().wait_until(AppState::takes_messages).await;
+    assert_eq!(fake.asked.recv().await.unwrap().path, "/dapr/subscribe");
 }
 
 #[tokio::test]
 async fn an_app_without_the_route_subscribes_to_nothing() {
-    let app = FakeApp::start().await;
-    app.will_answer(404, "");
-    let channel = Arc::new(app.channel());
-    let (mut answered, _end) = serve_in_background(channel.clone(), None);
+    let fake = FakeApp::start().await;
+    fake.will_answer(404, "");
+    let app = app_at(fake.port, None);
+    let (mut answered, _stopper) = run_in_background(app.clone());
     assert_eq!(answered.recv().await.unwrap(), Vec::new());
-    channel.wait_until(AppState::takes_messages).await;
+    app.gate().wait_until(AppState::takes_messages).await;
 }
 
 #[tokio::test]
@@ -308,7 +349,7 @@ async fn an_app_that_answers_with_errors_is_asked_again() {
     app.will_answer(500, "");
     app.will_answer(200, "not json");
     app.will_answer(200, ONE);
-    let (mut answered, _end) = serve_in_background(Arc::new(app.channel()), None);
+    let (mut answered, _stopper) = run_in_background(app_at(app.port, None));
     assert_eq!(answered.recv().await.unwrap().len(), 1);
 }
 
@@ -317,51 +358,56 @@ async fn an_app_that_breaks_the_connection_when_asked_is_asked_again_after_a_pau
     let subscriptions = "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nok";
     // The first connection is the look at the port.
     let (port, requests) = scripted(&[&[], &[], &[subscriptions]]).await;
-    let channel = Arc::new(channel(port));
-    let (mut answered, _end) = serve_in_background(channel.clone(), None);
+    let app = app_at(port, None);
+    let (mut answered, _stopper) = run_in_background(app.clone());
     assert_eq!(answered.recv().await.unwrap(), Vec::new());
     assert_eq!(*requests.lock().unwrap(), [0, 1, 1], "the port is not looked at anew");
 }
 
 #[tokio::test]
 async fn an_app_that_was_gone_is_asked_again() {
-    let app = FakeApp::start().await;
-    app.will_answer(200, ONE);
-    app.will_answer(404, "");
-    let channel = Arc::new(app.channel());
-    let (mut answered, _end) = serve_in_background(channel.clone(), None);
+    let fake = FakeApp::start().await;
+    fake.will_answer(200, ONE);
+    fake.will_answer(404, "");
+    let app = app_at(fake.port, None);
+    let (mut answered, _stopper) = run_in_background(app.clone());
     assert_eq!(answered.recv().await.unwrap().len(), 1);
-    channel.wait_until(AppState::takes_messages).await;
-    channel.lost("a call failed");
+    app.gate().wait_until(AppState::takes_messages).await;
+    let port = fake.port;
+    fake.close().await;
+    assert!(matches!(app.deliver(event()).await, Outcome::Unreachable(_)));
+    let fake = FakeApp::start_at(port).await;
+    fake.will_answer(404, "");
     assert_eq!(answered.recv().await.unwrap().len(), 0);
-    channel.wait_until(AppState::takes_messages).await;
+    app.gate().wait_until(AppState::takes_messages).await;
 }
 
 #[tokio::test]
 async fn a_probed_app_takes_messages_only_while_it_is_healthy() {
-    let mut app = FakeApp::start().await;
-    app.will_answer(503, "");
-    let probed = ChannelOptions { probed: true, ..options(app.port) };
-    let channel = Arc::new(AppChannel::new(probed).unwrap());
+    let mut fake = FakeApp::start().await;
+    fake.will_answer(503, "");
     let check = HealthCheck {
         interval: Duration::from_millis(5),
         timeout: Duration::from_secs(10),
         threshold: 1,
         ..HealthCheck::default()
     };
-    let (mut answered, _end) = serve_in_background(channel.clone(), Some(check));
-    assert_eq!(app.asked.recv().await.unwrap().path, "/healthz");
+    let app = app_at(fake.port, Some(check));
+    let (mut answered, _stopper) = run_in_background(app.clone());
+    assert_eq!(fake.asked.recv().await.unwrap().path, "/healthz");
     answered.recv().await.unwrap();
-    channel.wait_until(AppState::takes_messages).await;
-    app.will_answer(503, "");
+    app.gate().wait_until(AppState::takes_messages).await;
+    fake.will_answer(503, "");
     // Unhealthy for one probe: it is asked again, and takes messages again.
     answered.recv().await.unwrap();
-    channel.wait_until(AppState::takes_messages).await;
+    app.gate().wait_until(AppState::takes_messages).await;
 }
 
 #[tokio::test]
 async fn shutdown_ends_the_watch_even_if_the_app_never_came() {
-    let channel = channel(closed_port().await);
+    let app = app_at(closed_port().await, None);
     let (tell, _answered) = mpsc::unbounded_channel();
-    serve(&channel, None, &Recorder(tell), std::future::ready(())).await;
+    let stopper = Stopper::default();
+    stopper.request();
+    app.run(&Recorder(tell), &stopper.subscribe()).await;
 }

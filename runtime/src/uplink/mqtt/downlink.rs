@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use super::session::{ClientStalled, Inbound, SessionClient};
 use super::subscriptions::takers;
 use super::topic::{TemplateNames, check_name, destination};
-use crate::pubsub::cloudevent;
 use crate::uplink::context::{Arrival, UplinkComponents};
 use crate::uplink::status::UplinkStatus;
+use blocks::pubsub::cloudevent;
 
 /// Messages in one commit, gathered while the previous one was synced.
 const BATCH_MAX: usize = 64;

@@ -1,9 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
+use components::port::pubsub::{Epoch, NodeId, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use store_forward::ids::{Epoch, NodeId};
-use store_forward::record::Timestamp;
 
 use super::*;
 
@@ -30,7 +29,7 @@ fn metadata(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
 }
 
-fn stored(message: NewMessage) -> Message {
+fn stored(message: Outgoing) -> Message {
     Message {
         sequence: Sequence(42),
         at: Timestamp { wall_ms: 1_800_000_000_000, ..Timestamp::default() },

@@ -1,10 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use components::port::pubsub::{Epoch, Identity, Message, NodeId, StreamId, Topic};
 use proptest::prelude::*;
-use store_forward::consumer::Message;
-use store_forward::ids::{Epoch, NodeId, StreamId};
-use store_forward::record::Topic;
-use store_forward::store::Identity;
 
 use super::*;
 use crate::pubsub::cloudevent::Origin;

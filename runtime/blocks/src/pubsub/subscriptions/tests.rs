@@ -1,18 +1,18 @@
 #![allow(clippy::unwrap_used)]
 
-use store_forward::record::ConsumerKind;
-
 use super::*;
 
-fn one(json: &str) -> Subscription {
-    let (mut subscriptions, warnings) = parse(json.as_bytes()).unwrap();
-    assert_eq!(warnings, Vec::<String>::new());
-    assert_eq!(subscriptions.len(), 1);
-    subscriptions.remove(0)
+fn to(topic: &str, route: &str) -> SubscriptionSpec {
+    SubscriptionSpec {
+        pubsub: "p".into(),
+        topic: topic.into(),
+        default_route: Some(route.into()),
+        ..SubscriptionSpec::default()
+    }
 }
 
 fn simple(topic: &str) -> Subscription {
-    one(&format!(r#"[{{"pubsubname":"p","topic":"{topic}","route":"/r"}}]"#))
+    Subscription { spec: to(topic, "/r"), source: Source::Programmatic }
 }
 
 fn declared(topic: &str, scopes: &[&str]) -> config::model::Subscription {
@@ -30,65 +30,24 @@ fn declared(topic: &str, scopes: &[&str]) -> config::model::Subscription {
 }
 
 #[test]
-fn the_old_form_with_one_route_is_read() {
-    let subscription = simple("t");
-    assert_eq!((subscription.spec.pubsub.as_str(), subscription.spec.topic.as_str()), ("p", "t"));
-    assert_eq!(subscription.spec.default_route.as_deref(), Some("/r"));
-    assert_eq!((subscription.spec.rules.len(), subscription.spec.bulk), (0, None));
-}
-
-#[test]
-fn the_new_form_with_rules_is_read() {
-    let subscription = one(
-        r#"[{"pubsubName":"p","topic":"t","deadLetterTopic":"dead","metadata":{"rawPayload":"true","Key":1},
-            "routes":{"rules":[{"match":"event.type == 'a'","path":"/a"}],"default":"/d"},"route":"/old",
-            "bulkSubscribe":{"enabled":true,"maxMessagesCount":7,"maxAwaitDurationMs":40}}]"#,
-    );
-    let rule = Rule { matches: "event.type == 'a'".into(), path: "/a".into() };
-    assert_eq!(subscription.spec.rules, [rule]);
-    assert_eq!(subscription.spec.default_route.as_deref(), Some("/d"));
-    assert_eq!(subscription.spec.dead_letter_topic.as_deref(), Some("dead"));
-    assert_eq!(subscription.spec.metadata["Key"], "1");
-    let bulk = Bulk { max_messages: 7, max_await: Duration::from_millis(40) };
-    assert_eq!(subscription.spec.bulk, Some(bulk));
-    assert!(subscription.settings().unwrap().raw);
-}
-
-#[test]
-fn nulls_and_unknown_fields_are_as_good_as_nothing() {
-    let subscription = one(
-        r#"[{"pubsubname":"p","topic":"t","route":"/r","routes":null,"metadata":null,
-            "bulkSubscribe":{"enabled":true,"maxMessagesCount":null},"deadLetterTopic":null,"x":1}]"#,
-    );
-    let bulk = subscription.spec.bulk.unwrap();
-    assert_eq!((bulk.max_messages, bulk.max_await), (100, Duration::from_secs(1)));
-    assert_eq!(parse(b"null").unwrap().0, Vec::new());
-}
-
-#[test]
-fn an_entry_without_route_or_name_is_left_out_with_a_warning() {
-    let (subscriptions, warnings) = parse(
-        br#"[{"pubsubname":"p","topic":"t"},{"topic":"t","route":"/r"},{"pubsubname":"p","route":"/r"}]"#,
-    )
-    .unwrap();
+fn a_subscription_without_route_or_name_is_left_out_with_a_warning() {
+    let complete = to("t", "/r");
+    let without_route = SubscriptionSpec { default_route: None, ..complete.clone() };
+    let without_pubsub = SubscriptionSpec { pubsub: String::new(), ..complete.clone() };
+    let without_topic = SubscriptionSpec { topic: String::new(), ..complete };
+    let declared = DeclaredByApp(vec![without_route, without_pubsub, without_topic]);
+    let (subscriptions, warnings) = accept(declared);
     assert!(subscriptions.is_empty());
     assert_eq!(warnings.len(), 3);
     assert!(warnings[0].contains("p/t") && warnings[0].contains("no route"), "{}", warnings[0]);
 }
 
 #[test]
-fn what_is_no_list_is_refused() {
-    for body in ["", "{}", "[1]", "<html>", r#"[{"topic":{}}]"#] {
-        assert!(parse(body.as_bytes()).is_err(), "{body}");
-    }
-}
-
-#[test]
-fn the_later_of_two_entries_for_one_topic_counts() {
-    let subscription = one(
-        r#"[{"pubsubname":"p","topic":"t","route":"/1"},{"pubsubname":"p","topic":"t","route":"/2"}]"#,
-    );
-    assert_eq!(subscription.spec.default_route.as_deref(), Some("/2"));
+fn the_later_of_two_subscriptions_to_one_topic_counts() {
+    let (subscriptions, warnings) = accept(DeclaredByApp(vec![to("t", "/1"), to("t", "/2")]));
+    assert_eq!(subscriptions.len(), 1);
+    assert_eq!(subscriptions[0].spec.default_route.as_deref(), Some("/2"));
+    assert!(warnings.is_empty());
 }
 
 #[test]
@@ -101,14 +60,8 @@ fn programmatic_subscriptions_replace_declared_ones_of_the_same_topic() {
 
 #[test]
 fn consumers_that_no_subscription_stands_for_are_stale() {
-    let spec = |name: &str| ConsumerSpec {
-        name: name.into(),
-        kind: ConsumerKind::App,
-        filters: Vec::new(),
-        dead_letter: None,
-    };
-    let consumers =
-        ["app/a/p/t", "app/a/p/old/x", "app/b/p/old", "app/a/q/old", "uplink/a"].map(spec);
+    let consumers = ["app/a/p/t", "app/a/p/old/x", "app/b/p/old", "app/a/q/old", "uplink/a"];
+    let consumers = consumers.map(str::to_owned);
     assert_eq!(stale("a", "p", &consumers, &[simple("t")]), ["app/a/p/old/x"]);
 }
 
@@ -140,11 +93,9 @@ fn metadata_that_makes_no_sense_is_named_with_its_remedy() {
 
 #[test]
 fn a_dead_letter_topic_that_nothing_can_be_published_to_leaves_the_subscription_out() {
-    for (topic, told) in [("dead/#", "wildcard #"), ("+", "wildcard +"), ("a\\u0007", "U+0007")] {
-        let body = format!(
-            r#"[{{"pubsubname":"p","topic":"t","route":"/r","deadLetterTopic":"{topic}"}}]"#
-        );
-        let (subscriptions, warnings) = parse(body.as_bytes()).unwrap();
+    for (topic, told) in [("dead/#", "wildcard #"), ("+", "wildcard +"), ("a\u{7}", "U+0007")] {
+        let spec = SubscriptionSpec { dead_letter_topic: Some(topic.into()), ..to("t", "/r") };
+        let (subscriptions, warnings) = accept(DeclaredByApp(vec![spec]));
         assert!(subscriptions.is_empty());
         assert!(warnings[0].contains(told) && warnings[0].contains("p/t"), "{}", warnings[0]);
     }

@@ -1,20 +1,61 @@
 #![allow(clippy::unwrap_used)]
 
-use axum::body::{Body, to_bytes};
-use axum::http::Request;
-use components::Refusal;
-use serde_json::{Value, json};
-use tower_service::Service;
+use std::sync::{Arc, Mutex};
 
-use super::*;
-use crate::pubsub::Entry;
-use crate::pubsub::PubSubBlock;
-use crate::pubsub::scope::TopicScopes;
-use crate::pubsub::tests::{FakePubSub, block, entry};
+use async_trait::async_trait;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use blocks::pubsub::scope::TopicScopes;
+use blocks::registry::{Components, Current, PubSubComponent, Registry};
+use components::port::Component;
+use components::port::pubsub::{
+    Epoch, Identity, NodeId, Outgoing, PubSub, PubSubFeatures, PublishError, SubscribeSpec,
+    Subscription,
+};
+use components::{Refusal, RefusalKind};
+use serde_json::{Value, json};
+
+use super::super::tests::Fixture;
+
+/// Messages of one publish, and their topic.
+#[derive(Clone)]
+struct Published {
+    topic: String,
+    messages: Vec<Outgoing>,
+}
+
+/// A component that keeps what is published, and refuses when told to.
+#[derive(Default)]
+struct FakePubSub {
+    published: Mutex<Vec<Published>>,
+    refusal: Option<Refusal>,
+}
+
+impl Component for FakePubSub {}
+
+#[async_trait]
+impl PubSub for FakePubSub {
+    fn features(&self) -> PubSubFeatures {
+        PubSubFeatures::default()
+    }
+
+    async fn publish(&self, topic: &str, messages: Vec<Outgoing>) -> Result<(), PublishError> {
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone().into());
+        }
+        self.published.lock().unwrap().push(Published { topic: topic.to_owned(), messages });
+        Ok(())
+    }
+
+    async fn subscribe(&self, _: SubscribeSpec) -> Result<Arc<dyn Subscription>, Refusal> {
+        Err(Refusal::other("this fake has no subscribers"))
+    }
+}
 
 struct Api {
     component: Arc<FakePubSub>,
-    entry: Entry,
+    topics: TopicScopes,
 }
 
 impl Api {
@@ -23,24 +64,36 @@ impl Api {
     }
 
     fn with(component: FakePubSub) -> Self {
-        let component = Arc::new(component);
-        Self { entry: entry(component.clone()), component }
+        Self { component: Arc::new(component), topics: TopicScopes::default() }
     }
 
     async fn call(&self, request: Request<Body>) -> (StatusCode, Value) {
-        self.call_block(block(self.entry.clone()), request).await
+        let component = PubSubComponent {
+            name: "pubsub".into(),
+            component: self.component.clone(),
+            identity: Identity { node: NodeId("n".into()), epoch: Epoch(1) },
+            topics: self.topics.clone(),
+            apps: Vec::new(),
+            max_topic_bytes: 20,
+        };
+        let mut components = Components::default();
+        components.pubsub.insert("pubsub".to_owned(), Arc::new(component));
+        self.call_on(&components, request).await
     }
 
-    async fn call_block(&self, block: PubSubBlock, request: Request<Body>) -> (StatusCode, Value) {
-        let publisher = Publisher { block: Arc::new(block), app_id: "app".into() };
-        let mut router: Router = routes::<Publisher>().with_state(publisher);
-        let response = router.call(request).await.unwrap();
-        let status = response.status();
-        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
-        (status, serde_json::from_slice(&body).unwrap_or_default())
+    async fn call_on(
+        &self,
+        components: &Components,
+        request: Request<Body>,
+    ) -> (StatusCode, Value) {
+        let registry = Registry::for_app(components, "app", "");
+        let api = Fixture::with(|api| api.registry = Arc::new(Current::new(registry)));
+        let answer = api.send(request).await;
+        let status = StatusCode::from_u16(answer.status).unwrap();
+        (status, serde_json::from_str(&answer.text).unwrap_or_default())
     }
 
-    fn published(&self) -> Vec<Vec<(String, NewMessage)>> {
+    fn published(&self) -> Vec<Published> {
         self.component.published.lock().unwrap().clone()
     }
 }
@@ -59,8 +112,8 @@ async fn a_publish_is_stored_and_answered_with_204() {
         api.call(request("/v1.0/publish/pubsub/a/b%20c?metadata.priority=3", "{}")).await;
     assert_eq!(status, 204);
     let published = api.published();
-    let (topic, message) = &published[0][0];
-    assert_eq!((topic.as_str(), message.priority), ("a/b c", 3));
+    let message = &published[0].messages[0];
+    assert_eq!((published[0].topic.as_str(), message.priority), ("a/b c", 3));
     assert_eq!(message.content_type.as_deref(), Some("application/json"));
 }
 
@@ -98,14 +151,14 @@ async fn errors_are_worded_as_dapr_words_them() {
     assert_eq!(body["details"][0], resource);
 
     let (status, body) =
-        api.call_block(PubSubBlock::default(), request("/v1.0/publish/p/t", "")).await;
+        api.call_on(&Components::default(), request("/v1.0/publish/p/t", "")).await;
     assert_eq!((status.as_u16(), &body["errorCode"]), (400, &json!("ERR_PUBSUB_NOT_CONFIGURED")));
 }
 
 #[tokio::test]
 async fn a_topic_out_of_scope_is_forbidden() {
     let mut api = Api::new();
-    api.entry.topics =
+    api.topics =
         TopicScopes::parse(|name| (name == "publishingScopes").then(|| "app=other".to_owned()));
     let (status, body) = api.call(request("/v1.0/publish/pubsub/t", "{}")).await;
     assert_eq!((status.as_u16(), &body["errorCode"]), (403, &json!("ERR_PUBSUB_FORBIDDEN")));
@@ -138,10 +191,10 @@ async fn bad_metadata_and_events_are_refused() {
 #[tokio::test]
 async fn a_refusal_of_the_store_tells_full_from_broken() {
     for (refusal, expected) in [
-        (Refusal::Full("no room".into()), 507),
-        (Refusal::TooLarge("too large".into()), 413),
-        (Refusal::Unavailable("failed".into()), 503),
-        (Refusal::Other("broken".into()), 500),
+        (Refusal::new(RefusalKind::Full, "no room"), 507),
+        (Refusal::new(RefusalKind::TooLarge, "too large"), 413),
+        (Refusal::new(RefusalKind::Unavailable, "failed"), 503),
+        (Refusal::other("broken"), 500),
     ] {
         let api = Api::with(FakePubSub { refusal: Some(refusal), ..FakePubSub::default() });
         let (status, body) = api.call(request("/v1.0/publish/pubsub/t", "{}")).await;
@@ -163,9 +216,9 @@ async fn a_bulk_is_one_record_of_all_its_entries() {
     }
     let published = api.published();
     assert_eq!(published.len(), 2);
-    let data: Vec<&[u8]> = published[0].iter().map(|(_, m)| m.data.as_slice()).collect();
+    let data: Vec<&[u8]> = published[0].messages.iter().map(|m| m.data.as_slice()).collect();
     assert_eq!(data, [br#"{"n":1.10}"#.as_slice(), &[0, 255], b"a\"b"]);
-    assert_eq!(published[0][1].1.ttl_ms, Some(1000));
+    assert_eq!(published[0].messages[1].ttl_ms, Some(1000));
 }
 
 #[tokio::test]
@@ -178,13 +231,13 @@ async fn a_bulk_names_the_entries_that_failed_and_publishes_the_others() {
     assert_eq!(body["errorCode"], json!("ERR_PUBSUB_PUBLISH_MESSAGE"));
     assert_eq!(body["failedEntries"].as_array().unwrap().len(), 1);
     assert_eq!(body["failedEntries"][0]["entryId"], json!("2"));
-    assert_eq!(api.published()[0].len(), 1);
+    assert_eq!(api.published()[0].messages.len(), 1);
 }
 
 #[tokio::test]
 async fn a_bulk_that_the_store_refuses_fails_as_a_whole() {
     let api = Api::with(FakePubSub {
-        refusal: Some(Refusal::Full("no room".into())),
+        refusal: Some(Refusal::new(RefusalKind::Full, "no room")),
         ..FakePubSub::default()
     });
     let body = r#"[{"entryId":"1","event":1,"contentType":"application/json"}]"#;

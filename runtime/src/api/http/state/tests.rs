@@ -1,13 +1,13 @@
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
 use axum::body::Body as HttpBody;
 use axum::extract::Request;
 use axum::http::Method;
 use serde_json::json;
 
 use super::super::tests::{Answer, Fixture};
-use crate::api::http::Blocks;
-use blocks::state::StateStores;
 
 const STORE: &str = "/v1.0/state/store";
 
@@ -203,7 +203,7 @@ async fn an_unknown_store_and_no_store_are_told_apart() {
         assert_eq!(details[0]["reason"], "DAPR_STATE_NOT_FOUND");
         assert_eq!(details[0]["metadata"], json!({ "appID": "app" }));
     }
-    let none = Fixture::with(|api| api.blocks = Blocks { state: StateStores::default() });
+    let none = Fixture::with(|api| api.registry = Arc::default());
     let answer = none.get("/v1.0/state/store/k").await;
     assert_eq!(answer.code(), (500, "ERR_STATE_STORE_NOT_CONFIGURED".into()));
     assert_eq!(answer.message(), "state store store is not configured");

@@ -1,31 +1,28 @@
-//! Whether an app is healthy: probes in a loop, and a threshold.
+//! An app's health: probes in a loop, and a threshold.
 
 use std::convert::Infallible;
 
-use bytes::Bytes;
 use config::model::HealthCheck;
-use http::Method;
 use tokio::time::MissedTickBehavior;
 
-use crate::channel::http::AppChannel;
+use super::App;
 
 /// Counts failures: one success makes an app healthy, `threshold` failures in a row unhealthy.
 #[derive(Debug)]
-pub struct Health {
+struct Threshold {
     threshold: u32,
     failures: u32,
     healthy: bool,
 }
 
-impl Health {
+impl Threshold {
     /// Unhealthy until the first success.
-    #[must_use]
-    pub fn new(threshold: u32) -> Self {
+    fn new(threshold: u32) -> Self {
         Self { threshold: threshold.max(1), failures: 0, healthy: false }
     }
 
     /// Takes a probe's result; returns whether the app is healthy.
-    pub fn observe(&mut self, succeeded: bool) -> bool {
+    fn observe(&mut self, succeeded: bool) -> bool {
         if succeeded {
             self.failures = 0;
             self.healthy = true;
@@ -38,19 +35,17 @@ impl Health {
 }
 
 /// Probes the app until it is dropped.
-pub async fn probe(channel: &AppChannel, check: &HealthCheck) -> Infallible {
-    let mut health = Health::new(check.threshold);
+pub(super) async fn probe(app: &App, check: &HealthCheck) -> Infallible {
+    let mut health = Threshold::new(check.threshold);
     let mut ticks = tokio::time::interval(check.interval.max(std::time::Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let path = format!("/{}", check.path.trim_start_matches('/'));
     loop {
         ticks.tick().await;
-        let call = channel.call_within(check.timeout, Method::GET, &path, &[], Bytes::new());
-        let succeeded = call.await.is_ok_and(|answer| answer.status.is_success());
-        let (was, healthy) = (channel.state().healthy, health.observe(succeeded));
+        let was = app.gate.state().healthy;
+        let healthy = health.observe(app.probe(check.timeout).await.is_ok());
         if was != healthy {
-            tracing::info!(app_id = channel.app_id(), healthy, "the app's health changed");
-            channel.set_healthy(healthy);
+            tracing::info!(app_id = app.id(), healthy, "the app's health changed");
+            app.gate.set_healthy(healthy);
         }
     }
 }
@@ -61,14 +56,14 @@ mod tests {
 
     #[test]
     fn an_app_starts_unhealthy_and_one_success_makes_it_healthy() {
-        let mut health = Health::new(3);
+        let mut health = Threshold::new(3);
         assert!(!health.observe(false));
         assert!(health.observe(true));
     }
 
     #[test]
     fn only_failures_in_a_row_make_it_unhealthy() {
-        let mut health = Health::new(3);
+        let mut health = Threshold::new(3);
         let seen: Vec<bool> = [true, false, false, true, false, false, false, false, true]
             .map(|succeeded| health.observe(succeeded))
             .into();
@@ -77,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_threshold_of_zero_counts_as_one() {
-        let mut health = Health::new(0);
+        let mut health = Threshold::new(0);
         assert!(health.observe(true));
         assert!(!health.observe(false));
     }

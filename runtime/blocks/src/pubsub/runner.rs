@@ -5,40 +5,39 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use components::SubscribeSpec;
+use components::backoff::Backoff;
+use components::clock::Clock;
+use components::stop::{Stop, Stopper};
 use config::model::SubscriptionSpec;
-use store_forward::backoff::Backoff;
-use store_forward::clock::Clock;
-use store_forward::consumer;
-use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
-use super::deliver::{self, AppSink};
 use super::route::{RouteError, Routes};
 use super::scope::Operation;
-use super::subscriptions::{self, SettingError, Subscription, consumer_name};
-use super::{Entry, PubSubBlock};
+use super::subscriber::{AppSink, specification};
+use super::subscriptions::{self, SettingError, Settings, Subscription, consumer_name};
+use crate::app::App;
+use crate::app::channel::DeclaredByApp;
 use crate::app::start::Subscriber;
-use crate::channel::http::AppChannel;
+use crate::registry::{Current, PubSubComponent};
 
 /// The subscriptions of one app.
 pub struct Subscriptions {
-    channel: Arc<AppChannel>,
-    block: Arc<PubSubBlock>,
+    app: Arc<App>,
+    registry: Arc<Current>,
     declared: Vec<config::model::Subscription>,
     clock: Arc<dyn Clock>,
-    permits: Option<Arc<Semaphore>>,
-    /// By the consumer's name. Held while the list changes, so that changes don't mix.
+    /// By the consumer's name. Locked while the list changes, so that changes don't mix.
     running: tokio::sync::Mutex<BTreeMap<String, Running>>,
     active: Mutex<Vec<Subscription>>,
 }
 
 struct Running {
     subscription: Subscription,
-    stop: Option<oneshot::Sender<()>>,
+    stopper: Stopper,
     task: JoinHandle<()>,
 }
 
-/// Why a subscription can't be run.
+/// A subscription that can't be run.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
     #[error("there is no pub/sub component {pubsub:?} for app {app_id}: add it, or its scopes")]
@@ -54,66 +53,87 @@ enum StartError {
 }
 
 impl Subscriptions {
-    /// Nothing runs until the app has answered. `max_concurrency` bounds the app's calls in flight
-    /// over all its subscriptions.
+    /// The subscriptions of `app`; nothing runs until the app has answered.
     #[must_use]
     pub fn new(
-        channel: Arc<AppChannel>,
-        block: Arc<PubSubBlock>,
+        app: Arc<App>,
+        registry: Arc<Current>,
         declared: Vec<config::model::Subscription>,
         clock: Arc<dyn Clock>,
-        max_concurrency: Option<usize>,
     ) -> Self {
-        let permits = max_concurrency
-            .map(|permits| Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS))));
-        let (running, active) = (tokio::sync::Mutex::default(), Mutex::default());
-        Self { channel, block, declared, clock, permits, running, active }
+        Self {
+            app,
+            registry,
+            declared,
+            clock,
+            running: tokio::sync::Mutex::default(),
+            active: Mutex::default(),
+        }
     }
 
-    /// What runs now.
+    /// Returns the subscriptions that run.
     #[must_use]
     pub fn active(&self) -> Vec<Subscription> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn start(&self, subscription: &Subscription) -> Result<Running, StartError> {
-        let app_id = self.channel.app_id();
-        let SubscriptionSpec { pubsub, topic, dead_letter_topic, .. } = &subscription.spec;
-        let Some(entry) = self.block.entry(app_id, pubsub) else {
-            let (pubsub, app_id) = (pubsub.clone(), app_id.to_owned());
-            return Err(StartError::NoComponent { pubsub, app_id });
+        let app_id = self.app.id();
+        let SubscriptionSpec { pubsub, topic, .. } = &subscription.spec;
+        let registry = self.registry.snapshot();
+        let Some(component) = registry.pubsub(pubsub) else {
+            return Err(StartError::NoComponent {
+                pubsub: pubsub.clone(),
+                app_id: app_id.to_owned(),
+            });
         };
-        if !entry.topics.allows(Operation::Subscribe, app_id, topic) {
+        if !component.topics.allows(Operation::Subscribe, app_id, topic) {
             return Err(StartError::Forbidden { pubsub: pubsub.clone(), topic: topic.clone() });
         }
-        let sink = self.sink(subscription, entry)?;
-        let spec = SubscribeSpec {
-            name: consumer_name(app_id, pubsub, topic),
-            topic: topic.clone(),
-            dead_letter: dead_letter_topic.clone(),
-        };
-        let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(run(entry.clone(), spec, sink, stopped));
-        Ok(Running { subscription: subscription.clone(), stop: Some(stop), task })
+        let sink = self.sink(subscription, component)?;
+        self.warn_of_excess(subscription, &sink.settings);
+        let spec = specification(app_id, subscription, &sink.settings);
+        let stopper = Stopper::default();
+        let task = tokio::spawn(run(Arc::clone(component), spec, sink, stopper.subscribe()));
+        Ok(Running { subscription: subscription.clone(), stopper, task })
     }
 
-    fn sink(&self, subscription: &Subscription, entry: &Entry) -> Result<AppSink, StartError> {
+    fn warn_of_excess(&self, subscription: &Subscription, settings: &Settings) {
+        let limit = self.app.gate().max_calls();
+        if settings.concurrency > limit {
+            let subscription = subscription.name();
+            let app_id = self.app.id();
+            let concurrency = settings.concurrency;
+            tracing::warn!(
+                app_id,
+                subscription,
+                concurrency,
+                limit,
+                "a subscription's concurrency exceeds the calls that the app gets at once, raise --app-max-concurrency or lower it"
+            );
+        }
+    }
+
+    fn sink(
+        &self,
+        subscription: &Subscription,
+        component: &PubSubComponent,
+    ) -> Result<AppSink, StartError> {
         let SubscriptionSpec { rules, default_route, .. } = &subscription.spec;
         let routes = Routes::compile(&subscription.name(), rules, default_route.as_deref())?;
         Ok(AppSink {
-            channel: self.channel.clone(),
+            app: Arc::clone(&self.app),
             settings: subscription.settings()?,
             subscription: subscription.clone(),
             routes,
-            identity: entry.identity.clone(),
-            clock: self.clock.clone(),
-            permits: self.permits.clone(),
+            identity: component.identity.clone(),
+            clock: Arc::clone(&self.clock),
         })
     }
 
     /// Stops what is no longer wanted, starts what is new.
     async fn change(&self, wanted: &[Subscription]) {
-        let app_id = self.channel.app_id();
+        let app_id = self.app.id();
         let mut running = self.running.lock().await;
         stop(&mut running, |running| !wanted.contains(&running.subscription)).await;
         for subscription in wanted {
@@ -139,11 +159,12 @@ impl Subscriptions {
     /// Consumers that neither the app nor a resource names any more become inactive. One that can't
     /// be run for an error in it stays as it is.
     async fn deactivate_stale(&self, wanted: &[Subscription]) {
-        let app_id = self.channel.app_id();
-        for (pubsub, entry) in self.block.entries() {
-            let consumers = entry.component.consumers();
-            for consumer in subscriptions::stale(app_id, pubsub, &consumers, wanted) {
-                match entry.component.unsubscribe(consumer).await {
+        let app_id = self.app.id();
+        for component in self.registry.snapshot().pubsubs() {
+            let Some(backlog) = component.component.backlog() else { continue };
+            let consumers = backlog.consumers();
+            for consumer in subscriptions::stale(app_id, &component.name, &consumers, wanted) {
+                match backlog.release(consumer).await {
                     Ok(true) => tracing::warn!(
                         app_id,
                         consumer,
@@ -164,8 +185,13 @@ impl Subscriptions {
 
 #[async_trait]
 impl Subscriber for Subscriptions {
-    async fn answered(&self, programmatic: Vec<Subscription>) {
-        let wanted = subscriptions::merge(self.channel.app_id(), &self.declared, programmatic);
+    async fn answered(&self, declared: DeclaredByApp) {
+        let app_id = self.app.id();
+        let (programmatic, warnings) = subscriptions::accept(declared);
+        for warning in warnings {
+            tracing::warn!(app_id, warning, "a subscription of the app can't be used");
+        }
+        let wanted = subscriptions::merge(app_id, &self.declared, programmatic);
         self.change(&wanted).await;
         self.deactivate_stale(&wanted).await;
     }
@@ -179,41 +205,37 @@ impl Subscriber for Subscriptions {
 
 /// Asks all of them to stop, then waits for what they have in flight.
 async fn stop(running: &mut BTreeMap<String, Running>, which: impl Fn(&Running) -> bool) {
-    for running in running.values_mut().filter(|running| which(running)) {
-        running.stop.take();
+    for running in running.values().filter(|running| which(running)) {
+        running.stopper.request();
     }
-    for running in running.values_mut().filter(|running| running.stop.is_none()) {
+    for running in running.values_mut().filter(|running| running.stopper.subscribe().is_requested())
+    {
         if let Err(error) = (&mut running.task).await {
             let subscription = running.subscription.name();
             tracing::error!(subscription, %error, "a subscription stopped unexpectedly");
         }
     }
-    running.retain(|_, running| running.stop.is_some());
+    running.retain(|_, running| !running.stopper.subscribe().is_requested());
 }
 
-async fn run(entry: Entry, spec: SubscribeSpec, sink: AppSink, stopped: oneshot::Receiver<()>) {
-    let mut stopped = stopped;
+/// Registers the subscription, which may take several tries, and runs it.
+async fn run(component: Arc<PubSubComponent>, spec: SubscribeSpec, sink: AppSink, stop: Stop) {
     let mut failures = 0;
-    let consumer = loop {
-        match entry.component.subscribe(spec.clone()).await {
-            Ok(consumer) => break consumer,
+    let subscription = loop {
+        match component.component.subscribe(spec.clone()).await {
+            Ok(subscription) => break subscription,
             Err(error) => {
                 failures += 1;
-                let consumer = &spec.name;
+                let consumer = &spec.consumer;
                 tracing::error!(consumer, %error, "a subscription can't be registered, trying again");
                 let delay = Backoff::default().delay(failures, fastrand::f64());
-                if tokio::time::timeout(delay, &mut stopped).await.is_ok() {
+                if tokio::time::timeout(delay, stop.requested()).await.is_ok() {
                     return;
                 }
             }
         }
     };
-    let policy = deliver::policy(&sink.subscription, &sink.settings);
-    let stopped = async {
-        // Dropping the sender is the signal.
-        let _ = stopped.await;
-    };
-    consumer::run(consumer, Arc::new(sink), policy, stopped).await;
+    subscription.run(Arc::new(sink), stop).await;
 }
 
 #[cfg(test)]

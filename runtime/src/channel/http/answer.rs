@@ -1,12 +1,12 @@
-//! What an app's answer to a delivery means.
+//! The meaning of an app's answer to a delivery.
 
 use std::collections::HashMap;
 
+use components::port::pubsub::Outcome;
 use http::StatusCode;
 use serde::Deserialize;
-use store_forward::consumer::Outcome;
 
-/// What the answer to one event means.
+/// Returns the outcome that the answer to one event stands for.
 #[must_use]
 pub fn outcome(status: StatusCode, body: &[u8]) -> Outcome {
     if status == StatusCode::NOT_FOUND {
@@ -16,20 +16,20 @@ pub fn outcome(status: StatusCode, body: &[u8]) -> Outcome {
         return Outcome::Retry(format!("the app answered {}", status.as_u16()).into());
     }
     // A body that can't be read is as good as none.
-    let answer: Result<Single, _> = serde_json::from_slice(body);
+    let answer: Result<SingleAnswer, _> = serde_json::from_slice(body);
     match answer.map(|answer| answer.status.unwrap_or_default()).unwrap_or_default().as_str() {
         "" => Outcome::Ack,
         status => by_name(status),
     }
 }
 
-/// What the answer to a bulk of events means, one outcome for each id.
+/// Returns the outcomes that the answer to a bulk of events stands for, one for each id.
 #[must_use]
-pub fn bulk_outcomes(status: StatusCode, body: &[u8], ids: &[String]) -> Vec<Outcome> {
+pub fn bulk_outcomes(status: StatusCode, body: &[u8], ids: &[&str]) -> Vec<Outcome> {
     if !status.is_success() {
         return vec![outcome(status, body); ids.len()];
     }
-    let answer: Bulk = match serde_json::from_slice(body) {
+    let answer: BulkAnswer = match serde_json::from_slice(body) {
         Ok(answer) => answer,
         Err(error) => {
             let reason = format!("the app's answer to a bulk can't be read: {error}");
@@ -42,7 +42,7 @@ pub fn bulk_outcomes(status: StatusCode, body: &[u8], ids: &[String]) -> Vec<Out
         .map(|entry| (entry.entry_id, entry.status.unwrap_or_default()))
         .collect();
     ids.iter()
-        .map(|id| match statuses.get(id).map_or("", String::as_str) {
+        .map(|id| match statuses.get(*id).map_or("", String::as_str) {
             "" => Outcome::Retry("the app gave no status for it".into()),
             status => by_name(status),
         })
@@ -62,18 +62,18 @@ fn by_name(status: &str) -> Outcome {
 }
 
 #[derive(Deserialize)]
-struct Single {
+struct SingleAnswer {
     status: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Bulk {
+struct BulkAnswer {
     #[serde(default)]
-    statuses: Vec<Entry>,
+    statuses: Vec<EntryStatus>,
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct EntryStatus {
     #[serde(rename = "entryId", default)]
     entry_id: String,
     status: Option<String>,
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_bulk_answer_has_a_status_for_each_entry_and_a_missing_one_is_retry() {
-        let ids: Vec<String> = ["1", "2", "3", "4", "5"].map(String::from).into();
+        let ids = ["1", "2", "3", "4", "5"];
         let body = br#"{"statuses":[{"entryId":"3","status":"DROP"},{"entryId":"1","status":"SUCCESS"},
             {"entryId":"2","status":""},{"entryId":"4","status":"?"},{"entryId":"9","status":"DROP"}]}"#;
         let outcomes = bulk_outcomes(StatusCode::OK, body, &ids);
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_bulk_that_fails_as_a_whole_has_one_outcome_for_all() {
-        let ids: Vec<String> = ["1", "2"].map(String::from).into();
+        let ids = ["1", "2"];
         for (status, body, expected) in
             [(404, "", "reject"), (500, "", "retry"), (200, "", "retry"), (200, "{}", "retry")]
         {

@@ -1,0 +1,74 @@
+//! The node's store, opened by the first component that needs it.
+
+use std::sync::Arc;
+
+use store_forward::Store;
+use store_forward::clock::Clock;
+use store_forward::disk::Disk;
+use store_forward::store::{OpenError, Options};
+use tokio::sync::OnceCell;
+
+/// The embedded store of a device. Clones share it.
+#[derive(Clone)]
+pub struct Embedded {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: Options,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    store: OnceCell<Store>,
+}
+
+impl Embedded {
+    /// A store on `disk` that nobody has asked for yet.
+    #[must_use]
+    pub fn new(options: Options, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Self {
+        Self { shared: Arc::new(Shared { options, disk, clock, store: OnceCell::new() }) }
+    }
+
+    /// Returns the store; the first call opens it, and others wait for that.
+    ///
+    /// # Errors
+    ///
+    /// See [`Store::open`].
+    pub async fn open(&self) -> Result<&Store, OpenError> {
+        let Shared { options, disk, clock, store } = &*self.shared;
+        let open = || async {
+            let options = options.clone();
+            let disk = Arc::clone(disk);
+            let clock = Arc::clone(clock);
+            // Opening reads the journal, which may take seconds on a slow card.
+            match tokio::task::spawn_blocking(move || Store::open(options, disk, clock)).await {
+                Ok(opened) => opened,
+                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            }
+        };
+        store.get_or_try_init(open).await
+    }
+
+    /// Tells whether the disk holds a store already.
+    ///
+    /// # Errors
+    ///
+    /// When the disk can't be listed.
+    pub fn exists(&self) -> std::io::Result<bool> {
+        Store::is_on(&*self.shared.disk)
+    }
+
+    /// Returns the store if it is open.
+    #[must_use]
+    pub fn opened(&self) -> Option<&Store> {
+        self.shared.store.get()
+    }
+
+    /// Opens a store of its own in memory that is gone with the process.
+    pub(crate) fn open_volatile(&self, options: Options) -> Result<Store, OpenError> {
+        let node = self.opened().map(|store| store.identity().node.clone());
+        let node = node.or_else(|| self.shared.options.node.clone());
+        let options = Options { node, volatile: true, ..options };
+        let disk = Arc::new(store_forward::disk::MemoryDisk::new());
+        Store::open(options, disk, Arc::clone(&self.shared.clock))
+    }
+}

@@ -1,0 +1,140 @@
+//! The components that one app may use, as a snapshot that can be replaced while calls run.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use components::PubSub;
+use components::port::pubsub::Identity;
+
+use crate::pubsub::scope::TopicScopes;
+use crate::state::{BoundStore, StateComponent};
+
+/// A pub/sub component and the rules for its use.
+#[derive(Clone)]
+pub struct PubSubComponent {
+    /// `metadata.name`.
+    pub name: String,
+    /// The component.
+    pub component: Arc<dyn PubSub>,
+    /// The identity from which event ids are made: the store's that the component stands on. A
+    /// store in memory has another epoch each time, since it counts from the beginning.
+    pub identity: Identity,
+    /// The topics that each app may use.
+    pub topics: TopicScopes,
+    /// App ids that may use it; empty means all.
+    pub apps: Vec<String>,
+    /// Longest name of a topic in bytes.
+    pub max_topic_bytes: usize,
+}
+
+/// The components of a device.
+#[derive(Clone, Default)]
+pub struct Components {
+    /// State stores.
+    pub state: Vec<Arc<StateComponent>>,
+    /// Pub/sub components, by name.
+    pub pubsub: BTreeMap<String, Arc<PubSubComponent>>,
+}
+
+/// The components that one app sees.
+#[derive(Default)]
+pub struct Registry {
+    app_id: String,
+    pub(crate) state: HashMap<String, BoundStore>,
+    pub(crate) pubsub: BTreeMap<String, Arc<PubSubComponent>>,
+}
+
+impl Registry {
+    /// The components among `all` that `app_id` may use. `namespace` may be empty.
+    #[must_use]
+    pub fn for_app(all: &Components, app_id: &str, namespace: &str) -> Self {
+        let bind = |component: &Arc<StateComponent>| {
+            let bound = BoundStore::new(component, app_id, namespace);
+            (component.name.clone(), bound)
+        };
+        let state = all.state.iter().filter(|component| may_use(&component.apps, app_id));
+        let pubsub = all.pubsub.iter().filter(|(_, component)| may_use(&component.apps, app_id));
+        Self {
+            app_id: app_id.to_owned(),
+            state: state.map(bind).collect(),
+            pubsub: pubsub.map(|(name, found)| (name.clone(), Arc::clone(found))).collect(),
+        }
+    }
+
+    /// Returns the app that the registry is for.
+    #[must_use]
+    pub fn app_id(&self) -> &str {
+        &self.app_id
+    }
+
+    /// Finds a pub/sub component by its name.
+    #[must_use]
+    pub fn pubsub(&self, name: &str) -> Option<&Arc<PubSubComponent>> {
+        self.pubsub.get(name)
+    }
+
+    /// Lists the pub/sub components.
+    pub fn pubsubs(&self) -> impl Iterator<Item = &Arc<PubSubComponent>> {
+        self.pubsub.values()
+    }
+}
+
+/// Tells whether a component is there for an app; no scopes mean every app.
+#[must_use]
+pub fn may_use(scopes: &[String], app_id: &str) -> bool {
+    scopes.is_empty() || scopes.iter().any(|scope| scope == app_id)
+}
+
+/// The registry that calls use now.
+///
+/// A call takes a snapshot and keeps it to its end, so a component that only an earlier registry had
+/// goes with the last call that uses it.
+#[derive(Default)]
+pub struct Current(RwLock<Arc<Registry>>);
+
+impl Current {
+    /// Starts with `registry`.
+    #[must_use]
+    pub fn new(registry: Registry) -> Self {
+        Self(RwLock::new(Arc::new(registry)))
+    }
+
+    /// Returns the registry of this moment.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Registry> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the registry; returns the one before.
+    pub fn replace(&self, registry: Registry) -> Arc<Registry> {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut current, Arc::new(registry))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pubsub::publish::tests::{FakePubSub, component};
+
+    fn registry(name: &str) -> Registry {
+        let mut all = Components::default();
+        all.pubsub.insert(name.to_owned(), Arc::new(component(Arc::new(FakePubSub::default()))));
+        Registry::for_app(&all, "app", "")
+    }
+
+    #[test]
+    fn a_call_keeps_the_registry_that_it_began_with() {
+        let current = Current::new(registry("old"));
+        let of_a_call = current.snapshot();
+        let before = current.replace(registry("new"));
+        assert!(Arc::ptr_eq(&of_a_call, &before));
+        assert!(of_a_call.pubsub("old").is_some());
+        assert!(current.snapshot().pubsub("old").is_none());
+        let replaced = Arc::downgrade(&before);
+        drop(before);
+        assert!(replaced.upgrade().is_some());
+        drop(of_a_call);
+        assert!(replaced.upgrade().is_none(), "the last call is over");
+    }
+}

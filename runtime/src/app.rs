@@ -1,4 +1,0 @@
-//! Apps: their health and their start.
-
-pub mod health;
-pub mod start;
