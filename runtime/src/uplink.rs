@@ -33,7 +33,7 @@ use std::time::Duration;
 use config::model::{Route, Uplink};
 use futures_util::future::{FutureExt, join_all};
 use store_forward::backoff::Backoff;
-use store_forward::consumer::{self, Policy};
+use store_forward::consumer::{self, Policy, ReadAhead};
 use store_forward::record::{ConsumerKind, ConsumerSpec, Filter, Topic};
 use store_forward::store::Identity;
 use store_forward::{Consumer, Store};
@@ -165,6 +165,7 @@ fn policy(spec: &Uplink) -> Policy {
         by_key: false,
         backoff,
         max_attempts: spec.max_attempts,
+        read_ahead: Arc::new(ReadAhead::default()),
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use store_forward::backoff::Backoff;
 use store_forward::clock::Clock;
-use store_forward::consumer::{Delivery, Outcome, Policy, Sink, Slot};
+use store_forward::consumer::{Delivery, Outcome, Policy, ReadAhead, Sink, Slot};
 use store_forward::store::Identity;
 use tokio::sync::Semaphore;
 
@@ -42,9 +42,13 @@ pub struct AppSink {
     pub permits: Option<Arc<Semaphore>>,
 }
 
-/// How a subscription's messages are delivered.
+/// Makes the policy of a subscription. `read_ahead` is shared by all of the app's.
 #[must_use]
-pub fn policy(subscription: &Subscription, settings: &Settings) -> Policy {
+pub fn policy(
+    subscription: &Subscription,
+    settings: &Settings,
+    read_ahead: Arc<ReadAhead>,
+) -> Policy {
     let bulk = subscription.spec.bulk;
     let batch = bulk.map_or(1, |bulk| bulk.max_messages.max(1));
     Policy {
@@ -55,6 +59,7 @@ pub fn policy(subscription: &Subscription, settings: &Settings) -> Policy {
         by_key: settings.concurrency > 1,
         backoff: Backoff::default(),
         max_attempts: settings.max_attempts,
+        read_ahead,
     }
 }
 

@@ -8,7 +8,7 @@ use components::pubsub::SubscribeSpec;
 use config::model::SubscriptionSpec;
 use store_forward::backoff::Backoff;
 use store_forward::clock::Clock;
-use store_forward::consumer;
+use store_forward::consumer::{self, Policy, ReadAhead};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
@@ -27,6 +27,7 @@ pub struct Subscriptions {
     declared: Vec<config::model::Subscription>,
     clock: Arc<dyn Clock>,
     permits: Option<Arc<Semaphore>>,
+    read_ahead: Arc<ReadAhead>,
     /// By the consumer's name. Held while the list changes, so that changes don't mix.
     running: tokio::sync::Mutex<BTreeMap<String, Running>>,
     active: Mutex<Vec<Subscription>>,
@@ -66,8 +67,16 @@ impl Subscriptions {
     ) -> Self {
         let permits = max_concurrency
             .map(|permits| Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS))));
-        let (running, active) = (tokio::sync::Mutex::default(), Mutex::default());
-        Self { channel, block, declared, clock, permits, running, active }
+        Self {
+            channel,
+            block,
+            declared,
+            clock,
+            permits,
+            read_ahead: Arc::default(),
+            running: tokio::sync::Mutex::default(),
+            active: Mutex::default(),
+        }
     }
 
     /// What runs now.
@@ -87,13 +96,14 @@ impl Subscriptions {
             return Err(StartError::Forbidden { pubsub: pubsub.clone(), topic: topic.clone() });
         }
         let sink = self.sink(subscription, entry)?;
+        let policy = deliver::policy(subscription, &sink.settings, Arc::clone(&self.read_ahead));
         let spec = SubscribeSpec {
             name: consumer_name(app_id, pubsub, topic),
             topic: topic.clone(),
             dead_letter: dead_letter_topic.clone(),
         };
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(run(entry.clone(), spec, sink, stopped));
+        let task = tokio::spawn(run(entry.clone(), spec, sink, policy, stopped));
         Ok(Running { subscription: subscription.clone(), stop: Some(stop), task })
     }
 
@@ -191,8 +201,13 @@ async fn stop(running: &mut BTreeMap<String, Running>, which: impl Fn(&Running) 
     running.retain(|_, running| running.stop.is_some());
 }
 
-async fn run(entry: Entry, spec: SubscribeSpec, sink: AppSink, stopped: oneshot::Receiver<()>) {
-    let mut stopped = stopped;
+async fn run(
+    entry: Entry,
+    spec: SubscribeSpec,
+    sink: AppSink,
+    policy: Policy,
+    mut stopped: oneshot::Receiver<()>,
+) {
     let mut failures = 0;
     let consumer = loop {
         match entry.component.subscribe(spec.clone()).await {
@@ -208,7 +223,6 @@ async fn run(entry: Entry, spec: SubscribeSpec, sink: AppSink, stopped: oneshot:
             }
         }
     };
-    let policy = deliver::policy(&sink.subscription, &sink.settings);
     let stopped = async {
         // Dropping the sender is the signal.
         let _ = stopped.await;

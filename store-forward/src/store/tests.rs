@@ -12,6 +12,7 @@ use crate::backoff::Backoff;
 use crate::clock::{ManualClock, Reading};
 use crate::consumer::{Delivery, Outcome, Policy, Sink, Slot, run};
 use crate::disk::MemoryDisk;
+use crate::ids::Sequence;
 use crate::limits::{Limits, Overflow, StreamLimits};
 use crate::record::{Condition, ConsumerKind, Filter, NewMessage, Retention};
 
@@ -66,6 +67,7 @@ fn policy() -> Policy {
         by_key: false,
         backoff: Backoff { initial: Duration::ZERO, max: Duration::ZERO, jitter: 0.0 },
         max_attempts: None,
+        read_ahead: Arc::default(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What an app answers: to `GET /dapr/subscribe`, to a delivery, to a bulk of them.
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use config::model::SubscriptionSpec;
 use runtime::pubsub::answer::{bulk_outcomes, outcome};
@@ -28,7 +30,7 @@ fn subscribe(body: &[u8]) {
         assert!(others.into_iter().all(|other| other.spec.topic != *topic));
         let _ = Routes::compile(&subscription.name(), rules, default_route.as_deref());
         if let Ok(settings) = subscription.settings() {
-            let policy = policy(subscription, &settings);
+            let policy = policy(subscription, &settings, Arc::default());
             assert!(policy.window > 0 && policy.batch > 0 && policy.per_stream > 0);
         }
     }

@@ -193,7 +193,10 @@ async fn a_bulk_is_one_call_for_each_run_of_messages_with_one_route() {
 #[test]
 fn the_policy_keeps_strict_order_unless_concurrency_is_asked_for() {
     let mut subscription = Subscription { spec: wanted(), source: Source::Programmatic };
-    let strict = policy(&subscription, &subscription.settings().unwrap());
+    let of = |subscription: &Subscription| {
+        policy(subscription, &subscription.settings().unwrap(), Arc::default())
+    };
+    let strict = of(&subscription);
     assert_eq!((strict.window, strict.per_stream, strict.batch, strict.by_key), (1, 1, 1, false));
     assert_eq!(strict.max_attempts, None);
 
@@ -201,7 +204,7 @@ fn the_policy_keeps_strict_order_unless_concurrency_is_asked_for() {
     spec.metadata.insert("concurrency".into(), "4".into());
     spec.bulk = Some(BulkSpec { max_messages: 10, max_await: Duration::from_secs(2) });
     spec.dead_letter_topic = Some("dead".into());
-    let wide = policy(&subscription, &subscription.settings().unwrap());
+    let wide = of(&subscription);
     assert_eq!((wide.window, wide.per_stream, wide.batch, wide.by_key), (40, 4, 10, true));
     assert_eq!((wide.batch_wait, wide.max_attempts), (Duration::from_secs(2), Some(4)));
 }
