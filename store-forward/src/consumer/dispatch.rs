@@ -108,7 +108,7 @@ pub enum Fate {
     Retried,
     /// It goes to the dead letter topic, or is dropped.
     Rejected,
-    /// It is held until the far side's limits grow.
+    /// It is held until the remote's limits grow.
     Held,
     /// It is lost: more than [`MAX_HELD`] were held.
     Lost,

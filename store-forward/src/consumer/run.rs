@@ -234,7 +234,7 @@ impl Driver {
         let outcomes = Arc::clone(&self.sink).deliver(slot, deliveries.collect());
         self.landing.push(Box::pin(async move {
             let mut outcomes = outcomes.await;
-            let silent = || Outcome::Retry("the far side gave no outcome".into());
+            let silent = || Outcome::Retry("the remote gave no outcome".into());
             outcomes.resize_with(sequences.len(), silent);
             (stream, sequences.into_iter().zip(outcomes).collect())
         }));

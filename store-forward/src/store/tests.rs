@@ -16,6 +16,8 @@ use crate::ids::Sequence;
 use crate::limits::{Limits, Overflow, StreamLimits};
 use crate::record::{Condition, ConsumerKind, Filter, NewMessage, Retention};
 
+mod slots;
+
 struct Bench {
     disk: Arc<MemoryDisk>,
     clock: ManualClock,

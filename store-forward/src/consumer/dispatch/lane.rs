@@ -157,6 +157,10 @@ impl Lane {
         let most = policy.batch.min(room);
         let next = if policy.by_key { self.free(most) } else { self.fresh(policy, now, most) };
         if self.wants_more(policy) && (!policy.by_key || next.len() < most) {
+            if policy.by_key {
+                // Many may have to be looked at to find a key that is free.
+                self.trim(policy);
+            }
             let known = if policy.by_key { next.len() } else { self.queue.len() };
             let least = policy.batch.saturating_sub(known).max(1);
             let ahead = READ_AHEAD.max(policy.batch);
@@ -164,9 +168,11 @@ impl Lane {
             return Some(LaneStep::Read(Want::new(stream, self.read, least, most, policy)));
         }
         if next.is_empty() {
-            // What is here has to wait: for others of its batch, or for those before it.
             self.blocked = policy.by_key;
-            if !policy.by_key {
+            if policy.by_key {
+                self.trim(policy);
+            } else {
+                // A batch that waits for more, or messages behind one that was refused.
                 self.give_back(false);
             }
             return None;
@@ -251,6 +257,17 @@ impl Lane {
         self.queue.values_mut().chain(refused).for_each(|unsent| unsent.give_back(by_key));
     }
 
+    /// Returns payloads while the bound on them is exceeded, those first that are sent last.
+    fn trim(&mut self, policy: &Policy) {
+        for unsent in self.queue.values_mut().rev() {
+            if !policy.read_ahead.is_exceeded() {
+                return;
+            }
+            unsent.give_back(policy.by_key);
+        }
+    }
+
+    /// Takes note that a batch has its outcomes.
     pub(super) fn landed(&mut self) {
         self.batches = self.batches.saturating_sub(1);
         self.blocked = false;
@@ -390,13 +407,8 @@ impl Lane {
         let unsent: Vec<Unsent> = next.iter().filter_map(|it| self.queue.remove(it)).collect();
         self.waits_since = (self.more || !self.queue.is_empty()).then_some(now);
         let messages = self.hand_over(policy, now, unsent);
-        // What was read for this batch and didn't go with it.
-        for unsent in self.queue.values_mut().rev() {
-            if !policy.read_ahead.is_exceeded() {
-                break;
-            }
-            unsent.give_back(policy.by_key);
-        }
+        // Messages that were read for this batch may not have gone with it.
+        self.trim(policy);
         messages
     }
 

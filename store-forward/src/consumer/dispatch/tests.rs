@@ -396,6 +396,138 @@ fn a_held_message_that_is_gone_when_it_is_tried_again_holds_up_nothing() {
 }
 
 #[test]
+fn a_refused_message_is_read_anew_and_goes_out_alone_at_its_place() {
+    let policy = Policy { batch_wait: Duration::ZERO, ..policy(1, 2) };
+    let mut bench = bench(policy, &[None; 5]);
+    assert_eq!(bench.next(1), [1, 2]);
+    assert_eq!(bench.reads, [1, 2, 3, 4, 5]);
+    let retry = || Outcome::Retry("later".into());
+    bench.settle(1, &[(1, retry()), (2, retry())]);
+    assert_eq!(bench.waiting(), 0, "neither these nor those behind them are kept");
+    assert_eq!(bench.next(2), [1]);
+    assert_eq!(bench.reads[5..], [1]);
+    bench.settle(2, &[(1, Outcome::Ack)]);
+    assert_eq!(bench.next(2), [2]);
+    bench.settle(2, &[(2, Outcome::Ack)]);
+    assert_eq!([bench.next(2), bench.next(2)], [vec![3, 4], vec![]]);
+    assert_eq!(bench.reads[6..], [2, 3, 4, 5]);
+}
+
+#[test]
+fn a_refused_message_that_the_store_has_lost_holds_up_nothing() {
+    let mut bench = bench(policy(1, 1), &[None, None]);
+    assert_eq!(bench.next(1), [1]);
+    bench.settle(1, &[(1, Outcome::Retry("later".into()))]);
+    bench.kept.remove(&1);
+    assert_eq!(bench.next(2), [2]);
+}
+
+#[test]
+fn a_message_that_is_not_in_memory_still_blocks_its_key() {
+    let policy = Policy { by_key: true, ..policy(8, 1) };
+    let keys = [Some("a"), Some("a"), Some("b"), Some("b")];
+    let mut bench = bench(policy, &keys);
+    assert_eq!([bench.next(1), bench.next(1)], [[1], [3]]);
+    bench.dispatcher.give_back();
+    assert_eq!(bench.waiting(), 0);
+    assert!(bench.next(1).is_empty());
+    bench.settle(1, &[(1, Outcome::Retry("later".into()))]);
+    assert!(bench.next(1).is_empty(), "2 waits for 1");
+    bench.settle(1, &[(3, Outcome::Ack)]);
+    assert_eq!(bench.next(1), [4]);
+    assert_eq!(bench.next(2), [1]);
+    bench.settle(2, &[(1, Outcome::Ack)]);
+    assert_eq!(bench.next(2), [2]);
+}
+
+#[test]
+fn a_slot_of_a_new_life_is_of_no_use_before_the_earlier_one_has_answered() {
+    let mut bench = bench(policy(usize::MAX, 1), &[None; 3]);
+    assert_eq!([bench.next(1), bench.next(1)], [[1], [2]]);
+    assert!(bench.admitted_batch(1, 2).is_none());
+    bench.settle(1, &[(1, Outcome::Unreachable("gone".into()))]);
+    assert!(bench.admitted_batch(1, 2).is_none(), "2 may have been lost too");
+    bench.settle(1, &[(2, Outcome::Ack)]);
+    let sent = [1, 3].map(|expected| {
+        let batch = bench.admitted_batch(1, 2).unwrap();
+        assert_eq!(batch.messages[0].0, 1, "it was no attempt");
+        (expected, batch.messages[0].1.sequence.0)
+    });
+    assert!(sent.iter().all(|(expected, found)| expected == found), "{sent:?}");
+}
+
+#[test]
+fn what_was_read_for_an_earlier_life_is_read_anew() {
+    let mut bench = bench(policy(1, 1), &[None; 3]);
+    assert_eq!(bench.next(1), [1]);
+    bench.settle(1, &[(1, Outcome::Ack)]);
+    assert!(bench.waiting() > 0);
+    assert!(bench.dispatcher.admit(2));
+    assert_eq!(bench.waiting(), 0);
+    assert_eq!(bench.admitted_batch(1, 2).unwrap().messages[0].1.sequence, Sequence(2));
+    assert_eq!(bench.reads, [1, 2, 3, 2, 3]);
+}
+
+#[test]
+fn a_batch_that_waits_for_more_keeps_no_payload() {
+    let mut bench = bench(policy(1, 3), &[None, None]);
+    assert!(bench.next(0).is_empty());
+    assert_eq!(bench.waiting(), 0);
+    bench.publish(0, [message(3, None)]);
+    assert_eq!(bench.wake_at(), Some(Duration::ZERO));
+    assert_eq!(bench.next(0), [1, 2, 3]);
+}
+
+/// Messages of 1,000 bytes.
+fn large(numbers: std::ops::RangeInclusive<u64>, key: Option<&str>) -> Vec<Message> {
+    numbers.map(|n| Message { data: vec![0; 1000], ..message(n, key) }).collect()
+}
+
+#[test]
+fn consumers_share_what_they_read_ahead() {
+    let read_ahead = Arc::new(ReadAhead::new(10_000));
+    let mut benches = [1, 2, 3].map(|_| {
+        let read_ahead = Arc::clone(&read_ahead);
+        let mut bench = Bench::new(Policy { read_ahead, ..policy(1, 1) });
+        bench.publish(0, large(1..=50, None));
+        bench
+    });
+    for sequence in 1..=50 {
+        for bench in &mut benches {
+            assert_eq!(bench.next(1), [sequence]);
+            bench.settle(1, &[(sequence, Outcome::Ack)]);
+            assert!(read_ahead.used() <= 10_000, "{}", read_ahead.used());
+        }
+    }
+    assert_eq!(read_ahead.used(), 0);
+}
+
+#[test]
+fn a_batch_is_read_whatever_its_size() {
+    let read_ahead = Arc::new(ReadAhead::new(0));
+    let mut bench = Bench::new(Policy { read_ahead, ..policy(1, 3) });
+    bench.publish(0, large(1..=5, None));
+    assert_eq!(bench.next(1), [1, 2, 3]);
+    assert_eq!(bench.reads, [1, 2, 3]);
+    assert_eq!(bench.waiting(), 0);
+}
+
+#[test]
+fn messages_whose_key_is_busy_stay_within_the_bound() {
+    let read_ahead = Arc::new(ReadAhead::new(3000));
+    let mut bench = Bench::new(Policy { read_ahead, by_key: true, ..policy(4, 1) });
+    bench.publish(0, large(1..=20, Some("a")));
+    bench.publish(0, large(21..=21, Some("b")));
+    for expected in [vec![1], vec![21], vec![]] {
+        assert_eq!(bench.next(1), expected);
+        assert!(bench.waiting() <= 3000, "{}", bench.waiting());
+    }
+    bench.settle(1, &[(1, Outcome::Ack)]);
+    assert_eq!(bench.next(1), [2]);
+    assert!(bench.waiting() <= 3000);
+}
+
+#[test]
 fn a_retry_that_is_asked_for_waits_for_no_backoff() {
     let mut bench = bench(policy(1, 1), &[None]);
     assert_eq!(bench.next(1), [1]);
