@@ -6,6 +6,7 @@
 mod dead_letter;
 pub mod dispatch;
 mod progress;
+mod read_ahead;
 mod report;
 mod run;
 mod sink;
@@ -19,6 +20,7 @@ pub(crate) use progress::{Board, Progress};
 pub use dead_letter::DeadLetter;
 pub use dispatch::{MAX_HELD, Policy};
 pub use progress::{Deliveries, LastRefusal};
+pub use read_ahead::ReadAhead;
 pub use run::run;
 pub use sink::{Outcome, Sink, Slot};
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::error::Error;
+use crate::error::{Error, TablesError};
 use crate::ids::{ConsumerId, Lsn, Sequence, StreamId};
 use crate::journal::{Journal, JournalError, Recovery};
 use crate::limits::Limits;
@@ -261,7 +261,7 @@ impl Engine {
         }
         self.buffer.clear();
         self.buffer = postcard::to_extend(&(at, ops), std::mem::take(&mut self.buffer))
-            .map_err(|error| Error::Tables(format!("can't encode a record: {error}")))?;
+            .map_err(|source| TablesError::Encode { what: "a record", source })?;
         self.append()
     }
 
@@ -275,7 +275,7 @@ impl Engine {
                 let what = "all that is to be written at once";
                 Err(Error::TooLarge { what, bytes, limit, setting: "spec.limits.journalSegment" })
             }
-            Err(error) => Err(self.journal_error(&error)),
+            Err(error) => Err(self.journal_error(error)),
         }
     }
 
@@ -325,7 +325,7 @@ impl Engine {
     fn make_durable(&mut self, synced: bool) -> Result<(), Error> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
         let done = if synced { journal.sync() } else { journal.flush() };
-        done.map_err(|error| Error::Tables(error.to_string()))
+        Ok(done.map_err(TablesError::Journal)?)
     }
 
     fn try_checkpoint(&mut self) -> Result<(), Error> {
@@ -338,7 +338,7 @@ impl Engine {
         self.unsaved_since = None;
         self.space.renew()?;
         let Some(journal) = &mut self.journal else { return Ok(()) };
-        journal.checkpointed(applied).map_err(|error| Error::Tables(error.to_string()))
+        Ok(journal.checkpointed(applied).map_err(TablesError::Journal)?)
     }
 
     fn checkpoint_is_due(&self, now: u64) -> bool {
@@ -378,7 +378,7 @@ impl Engine {
     /// After a failed write or sync nobody knows what the disk holds: nothing more is written.
     fn poison(&mut self, error: &Error) -> Error {
         let cause = match error {
-            Error::Tables(cause) => cause.clone(),
+            Error::Tables(cause) => cause.to_string(),
             other => other.to_string(),
         };
         if self.poisoned.is_none() {

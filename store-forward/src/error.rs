@@ -1,8 +1,11 @@
-//! What can go wrong with a commit or a read, in words for whoever called.
+//! Errors of commits and reads.
 
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 
-use crate::ids::Lsn;
+use crate::ids::{Lsn, StreamId};
+use crate::journal::JournalError;
 use crate::record::Topic;
 
 /// Why the store refused.
@@ -107,9 +110,9 @@ pub enum Error {
         /// Where it was found.
         lsn: Lsn,
     },
-    /// The tables' file failed.
+    /// The tables failed, or the journal did.
     #[error("the tables failed: {0}")]
-    Tables(String),
+    Tables(#[source] Arc<TablesError>),
     /// No such consumer.
     #[error("there is no consumer {0:?}")]
     UnknownConsumer(String),
@@ -135,6 +138,51 @@ impl Error {
                 | Self::TooManyFiles
                 | Self::TooMany { .. }
         )
+    }
+}
+
+/// The cause of [`Error::Tables`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TablesError {
+    /// The tables' file failed.
+    #[error("{0}")]
+    Database(#[source] redb::Error),
+    /// The journal failed.
+    #[error("{0}")]
+    Journal(#[source] JournalError),
+    /// A row or a record can't be encoded.
+    #[error("can't encode {what}: {source}")]
+    Encode {
+        /// The kind of row.
+        what: &'static str,
+        /// The encoder's error.
+        source: postcard::Error,
+    },
+    /// The reserve on the disk can't be renewed.
+    #[error("can't hold space back: {0}")]
+    Reserve(#[source] io::Error),
+    /// Another version wrote the tables.
+    #[error(
+        "format {found} is not the one this version reads ({known}): use the version that wrote it"
+    )]
+    Format {
+        /// The format found.
+        found: u16,
+        /// The format known.
+        known: u16,
+    },
+    /// A message's stream is unknown.
+    #[error("stream {0} is not in the index")]
+    UnknownStream(StreamId),
+    /// The data directory was removed, moved or replaced.
+    #[error("{0}")]
+    Place(String),
+}
+
+impl From<TablesError> for Error {
+    fn from(cause: TablesError) -> Self {
+        Self::Tables(Arc::new(cause))
     }
 }
 
@@ -172,7 +220,7 @@ macro_rules! from_redb {
     ($($error:ty),*) => {
         $(impl From<$error> for Error {
             fn from(error: $error) -> Self {
-                Self::Tables(error.to_string())
+                TablesError::Database(error.into()).into()
             }
         })*
     };
@@ -187,3 +235,19 @@ from_redb!(
     redb::CommitError,
     redb::SetDurabilityError
 );
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_of_the_tables_keeps_its_cause() {
+        let cause = io::Error::other("the card is gone");
+        let error = Error::from(redb::StorageError::Io(cause));
+        assert!(error.to_string().starts_with("the tables failed: "), "{error}");
+        let cause = error.source().and_then(|cause| cause.source());
+        assert!(cause.is_some_and(|cause| cause.is::<redb::Error>()));
+    }
+}

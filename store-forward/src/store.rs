@@ -13,11 +13,12 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::Clock;
+use crate::consumer::dispatch::Want;
 use crate::consumer::{Board, Message, Progress};
 use crate::disk::{Disk, LOCK};
 use crate::engine::{Engine, Request};
 use crate::error::Error;
-use crate::ids::{ConsumerId, Epoch, NodeId, Sequence, StreamId};
+use crate::ids::{ConsumerId, Epoch, NodeId, StreamId};
 use crate::limits::StreamLimits;
 use crate::record::{ConsumerSpec, InactiveReason, Op, Retention, Topic};
 use crate::tables::{ConsumerRow, Page, Reader, Resumed};
@@ -362,18 +363,12 @@ impl Consumer {
         self.store.inner.reader.topic(stream)
     }
 
-    /// What comes after `after`, but for what it has already.
-    pub(crate) fn read(
-        &self,
-        stream: StreamId,
-        after: Sequence,
-        max_messages: usize,
-        max_bytes: usize,
-    ) -> Result<(Vec<Message>, bool), Error> {
+    /// Reads a page, and returns whether the stream has more behind it.
+    pub(crate) fn read(&self, want: &Want) -> Result<(Vec<Message>, bool), Error> {
+        let Want { stream, after, count, bytes, .. } = *want;
         let now_ms = self.store.now_ms();
-        let reader = &self.store.inner.reader;
         let Page { messages, more } =
-            reader.page(stream, after, max_messages, max_bytes, now_ms)?;
+            self.store.inner.reader.page(stream, after, count, bytes, now_ms)?;
         Ok((messages, more))
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
-pub use store_forward::consumer::{DeadLetter, Delivery, Message, Outcome, Sink, Slot};
+pub use store_forward::consumer::{DeadLetter, Delivery, Message, Outcome, ReadAhead, Sink, Slot};
 pub use store_forward::ids::{Epoch, NodeId, Sequence, StreamId};
 pub use store_forward::record::{NewMessage as Outgoing, Timestamp, Topic};
 pub use store_forward::store::Identity;
@@ -134,6 +134,8 @@ pub struct SubscribeSpec {
     pub attempts: Option<NonZeroU32>,
     /// The topic of this component that takes rejected messages.
     pub dead_letter: Option<String>,
+    /// The bound on bytes that are read ahead, which all subscriptions of an app share.
+    pub read_ahead: Arc<ReadAhead>,
 }
 
 /// The order that a subscription's deliveries keep.

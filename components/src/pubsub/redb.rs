@@ -177,6 +177,7 @@ fn policy(spec: &SubscribeSpec) -> Policy {
         by_key: parallel > 1,
         backoff: Backoff::default(),
         max_attempts: spec.attempts.map(NonZeroU32::get),
+        read_ahead: Arc::clone(&spec.read_ahead),
     }
 }
 

@@ -33,7 +33,7 @@ use std::time::Duration;
 use config::model::Uplink;
 use futures_util::future::{FutureExt, join_all};
 use store_forward::backoff::Backoff;
-use store_forward::consumer::{self, Policy};
+use store_forward::consumer::{self, Policy, ReadAhead};
 use store_forward::store::Identity;
 use tokio::sync::watch;
 
@@ -109,6 +109,7 @@ fn policy(spec: &Uplink) -> Policy {
         by_key: false,
         backoff,
         max_attempts: spec.max_attempts,
+        read_ahead: Arc::new(ReadAhead::default()),
     }
 }
 

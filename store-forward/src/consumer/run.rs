@@ -12,16 +12,14 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::Instant;
 
-use super::dispatch::{Batch, Dispatcher, Fate};
+use super::dispatch::{Batch, Dispatcher, Fate, Step};
 use super::report::Reporter;
-use super::{Delivery, Message, Outcome, Policy, Sink, Slot};
+use super::{Delivery, Outcome, Policy, Sink, Slot};
 use crate::error::Error;
 use crate::ids::{Sequence, StreamId};
 use crate::record::Topic;
 use crate::store::{Consumer, News};
 
-/// Bytes read ahead from a stream at once: bounds memory, not delivery.
-const READ_BYTES: usize = 256 << 10;
 /// How long a consumer waits when the tables can't be read.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
@@ -38,32 +36,32 @@ pub async fn run(
     // Kept over the turns of the loop: a new future would go to the end of the line.
     let mut slot: Option<BoxFuture<'static, Slot>> = None;
     let mut stopping = false;
-    while !(stopping && driver.in_flight() == 0) {
-        if !stopping {
-            driver.prepare();
-        }
-        if driver.prepared.is_some() || driver.is_down() {
+    while !(stopping && driver.dispatcher.in_flight() == 0) {
+        let mut wake = driver.wake().filter(|_| !stopping);
+        if wake.is_some_and(|at| at <= Instant::now()) {
             // Slots that are free are used before outcomes are looked at, so that windows fill.
             let asked = slot.get_or_insert_with(|| driver.ask());
             let polled = poll_fn(|context| Poll::Ready(asked.poll_unpin(context))).await;
+            wake = None;
             if let Poll::Ready(granted) = polled {
                 slot = None;
-                driver.hand_over(granted);
-                continue;
+                if driver.use_slot(granted) {
+                    continue;
+                }
+                wake = driver.wake();
             }
         } else {
             slot = None;
+            driver.rest();
         }
-        let wake = driver.wake();
         tokio::select! {
-            () = shutdown.as_mut(), if !stopping => {
-                stopping = true;
-                driver.forget_prepared();
-            }
+            () = shutdown.as_mut(), if !stopping => stopping = true,
             Some((stream, outcomes)) = driver.landing.next(), if !driver.landing.is_empty() => {
                 driver.settle(stream, outcomes);
             }
-            granted = granted(&mut slot) => driver.hand_over(granted),
+            granted = granted(&mut slot), if !stopping => {
+                driver.use_slot(granted);
+            }
             news = driver.consumer.news(), if !stopping => driver.take(&news),
             () = driver.sink.roomier(), if driver.holds() && !stopping => driver.retry_held(),
             () = driver.consumer.progress().retried(), if !stopping => driver.retry_all(),
@@ -91,10 +89,6 @@ struct Driver {
     consumer: Consumer,
     sink: Arc<dyn Sink<Delivery>>,
     dispatcher: Dispatcher,
-    /// The next batch, which waits for a slot.
-    prepared: Option<Batch>,
-    /// The generation of the last slot.
-    generation: u64,
     reporter: Reporter,
     started: Instant,
     landing: FuturesUnordered<BoxFuture<'static, Landed>>,
@@ -111,8 +105,6 @@ impl Driver {
             reporter: Reporter::new(&spec.name, spec.dead_letter.is_some(), progress),
             consumer,
             sink,
-            prepared: None,
-            generation: 0,
             started: Instant::now(),
             landing: FuturesUnordered::new(),
             unread_until: None,
@@ -122,17 +114,6 @@ impl Driver {
 
     fn now(&self) -> Duration {
         self.started.elapsed()
-    }
-
-    /// Messages handed over whose outcome is not known.
-    fn in_flight(&self) -> usize {
-        let prepared = self.prepared.as_ref().map_or(0, |batch| batch.messages.len());
-        self.dispatcher.in_flight() - prepared
-    }
-
-    /// Nothing can be handed over until the sink is ready again.
-    fn is_down(&self) -> bool {
-        self.dispatcher.is_broken() && self.dispatcher.in_flight() == 0
     }
 
     fn ask(&self) -> BoxFuture<'static, Slot> {
@@ -164,10 +145,17 @@ impl Driver {
         self.consumer.progress().seen().held = self.dispatcher.held_places();
     }
 
+    /// When a slot is of use.
     fn wake(&self) -> Option<Instant> {
-        let dispatcher = self.dispatcher.wake_at(usize::MAX);
-        let dispatcher = dispatcher.map(|at| self.started + at);
-        [dispatcher, self.unread_until].into_iter().flatten().min()
+        let at = self.started + self.dispatcher.wake_at()?;
+        Some(self.unread_until.map_or(at, |until| until.max(at)))
+    }
+
+    /// Keeps nothing in memory while there is nothing to do but wait.
+    fn rest(&mut self) {
+        if self.dispatcher.in_flight() == 0 {
+            self.dispatcher.give_back();
+        }
     }
 
     fn take(&mut self, news: &News) {
@@ -191,56 +179,35 @@ impl Driver {
     fn follow(&mut self, streams: &BTreeSet<StreamId>) {
         for stream in streams {
             if self.dispatcher.follows(*stream) {
-                self.dispatcher.grown(*stream);
+                self.dispatcher.grown(self.now(), *stream);
                 continue;
             }
             match self.consumer.cursor(*stream) {
-                Ok(cursor) => self.dispatcher.follow(*stream, cursor),
+                Ok(cursor) => self.dispatcher.follow(self.now(), *stream, cursor),
                 Err(error) => self.cannot_read(&error),
             }
         }
     }
 
-    /// Reads, and takes the next batch unless the window is full.
-    fn prepare(&mut self) {
-        if self.dispatcher.is_broken() {
-            self.forget_prepared();
+    /// Reads what the next batch needs, and hands it over; returns whether there was one.
+    fn use_slot(&mut self, slot: Slot) -> bool {
+        if !self.dispatcher.admit(slot.generation) {
+            return false;
         }
-        self.read();
-        if self.prepared.is_none() {
-            self.prepared = self.dispatcher.next(self.now(), usize::MAX);
-        }
-    }
-
-    /// Puts the batch that waits for a slot back.
-    fn forget_prepared(&mut self) {
-        let Some(batch) = self.prepared.take() else { return };
-        let unsent = |m: &(u32, Message)| (m.1.sequence, Outcome::Unreachable("not sent".into()));
-        let outcomes = batch.messages.iter().map(unsent).collect();
-        self.dispatcher.settle(self.now(), batch.stream, outcomes, 0.0);
-    }
-
-    /// Hands over the next batch. What an earlier life of the remote may have lost goes first.
-    fn hand_over(&mut self, slot: Slot) {
-        let before = std::mem::replace(&mut self.generation, slot.generation);
-        if slot.generation != before && self.in_flight() > 0 {
-            return self.forget_prepared();
-        }
-        self.dispatcher.mended();
-        if let Some(batch) = self.prepared.take() {
-            self.deliver(slot, batch);
-        }
-    }
-
-    fn read(&mut self) {
-        if self.unread_until.is_some_and(|until| Instant::now() < until) {
-            return;
-        }
-        self.unread_until = None;
-        while let Some((stream, after, count)) = self.dispatcher.wants() {
-            match self.consumer.read(stream, after, count, READ_BYTES) {
-                Ok((messages, more)) => self.dispatcher.read(self.now(), stream, messages, more),
-                Err(error) => return self.cannot_read(&error),
+        loop {
+            match self.dispatcher.step(self.now()) {
+                Step::Read(want) => match self.consumer.read(&want) {
+                    Ok((messages, more)) => self.dispatcher.read(self.now(), want, messages, more),
+                    Err(error) => {
+                        self.cannot_read(&error);
+                        return false;
+                    }
+                },
+                Step::Send(batch) => {
+                    self.deliver(slot, batch);
+                    return true;
+                }
+                Step::Rest => return false,
             }
         }
     }
@@ -267,7 +234,7 @@ impl Driver {
         let outcomes = Arc::clone(&self.sink).deliver(slot, deliveries.collect());
         self.landing.push(Box::pin(async move {
             let mut outcomes = outcomes.await;
-            let silent = || Outcome::Retry("the far side gave no outcome".into());
+            let silent = || Outcome::Retry("the remote gave no outcome".into());
             outcomes.resize_with(sequences.len(), silent);
             (stream, sequences.into_iter().zip(outcomes).collect())
         }));

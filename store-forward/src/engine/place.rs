@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{Engine, millis};
-use crate::error::Error;
+use crate::error::{Error, TablesError};
 
 /// Between two looks while there are writes. An idle engine doesn't look.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -49,6 +49,6 @@ impl Engine {
 
     fn check_place(&mut self, now: u64) -> Result<(), Error> {
         self.place = Watch { looked_at: Some(now), is_due: false };
-        self.disk.check_place().map_err(Error::Tables)
+        Ok(self.disk.check_place().map_err(TablesError::Place)?)
     }
 }

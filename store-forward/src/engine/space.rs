@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::Engine;
 use crate::disk::Disk;
-use crate::error::Error;
+use crate::error::{Error, TablesError};
 use crate::journal::{Journal, JournalError};
 use crate::tables::{Ballast, TablesFile};
 
@@ -45,8 +45,7 @@ impl Space {
 
     /// Tries to hold the space back, again; says whether it is held.
     pub(super) fn renew(&self) -> Result<bool, Error> {
-        let renewed = self.ballast.renew();
-        renewed.map_err(|error| Error::Tables(format!("can't hold space back: {error}")))
+        Ok(self.ballast.renew().map_err(TablesError::Reserve)?)
     }
 
     /// Whether something could not be written for want of room.
@@ -75,15 +74,15 @@ impl Engine {
             return Ok(());
         }
         self.try_checkpoint()?;
-        ready(&mut self.journal).map_err(|error| self.journal_error(&error))
+        ready(&mut self.journal).map_err(|error| self.journal_error(error))
     }
 
     /// What the journal refused, in our words: only what is full may be tried again.
-    pub(super) fn journal_error(&self, error: &JournalError) -> Error {
+    pub(super) fn journal_error(&self, error: JournalError) -> Error {
         match error {
             JournalError::DiskFull { .. } => self.disk_is_full(),
             JournalError::TooManyFiles { .. } => Error::TooManyFiles,
-            other => Error::Tables(other.to_string()),
+            other => TablesError::Journal(other).into(),
         }
     }
 

@@ -125,7 +125,8 @@ impl Engine {
         self.index().backlog_of(consumer)
     }
 
-    /// At most `count` messages of a stream behind `after`, and whether there are more.
+    /// Reads at most `count` messages of a stream behind `after` and, but for the first, `bytes`;
+    /// and whether there are more.
     ///
     /// # Errors
     /// When the tables can't be read.
@@ -134,9 +135,10 @@ impl Engine {
         stream: StreamId,
         after: Sequence,
         count: usize,
+        bytes: usize,
     ) -> Result<(Vec<Message>, bool), Error> {
         let Page { messages, more } =
-            self.reader().page(stream, after, count, usize::MAX, self.now_ms())?;
+            self.reader().page(stream, after, count, bytes, self.now_ms())?;
         Ok((messages, more))
     }
 }

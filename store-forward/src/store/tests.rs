@@ -12,8 +12,11 @@ use crate::backoff::Backoff;
 use crate::clock::{ManualClock, Reading};
 use crate::consumer::{Delivery, Outcome, Policy, Sink, Slot, run};
 use crate::disk::MemoryDisk;
+use crate::ids::Sequence;
 use crate::limits::{Limits, Overflow, StreamLimits};
 use crate::record::{Condition, ConsumerKind, Filter, NewMessage, Retention};
+
+mod slots;
 
 struct Bench {
     disk: Arc<MemoryDisk>,
@@ -66,6 +69,7 @@ fn policy() -> Policy {
         by_key: false,
         backoff: Backoff { initial: Duration::ZERO, max: Duration::ZERO, jitter: 0.0 },
         max_attempts: None,
+        read_ahead: Arc::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use super::rows::{MessageRow, StateRow};
 use super::schema::Writer;
 use super::{Applied, claims, expire, forget, inactive};
 use crate::consumer::{dead_letter_origin, mark_dead_letter};
-use crate::error::Error;
+use crate::error::{Error, TablesError};
 use crate::ids::{ConsumerId, Lsn, Sequence, StreamId};
 use crate::record::{Loss, NewMessage, Op, Timestamp, Topic};
 
@@ -424,5 +424,5 @@ pub(super) fn dead_letter(
 }
 
 fn no_stream(id: StreamId) -> Error {
-    Error::Tables(format!("stream {id} is not in the index"))
+    TablesError::UnknownStream(id).into()
 }

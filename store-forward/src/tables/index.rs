@@ -6,7 +6,7 @@ use redb::{ReadTransaction, ReadableTable};
 
 use super::rows::{ConsumerRow, Cursor, FORMAT, StoreMeta, StreamRow};
 use super::schema::{self, Writer, decode};
-use crate::error::{Error, Holder};
+use crate::error::{Error, Holder, TablesError};
 use crate::ids::{ConsumerId, Sequence, StreamId};
 use crate::limits::StreamLimits;
 use crate::record::{ConsumerKind, Topic};
@@ -73,9 +73,7 @@ impl Index {
         }
         if index.meta.format != FORMAT {
             let found = index.meta.format;
-            return Err(Error::Tables(format!(
-                "format {found} is not the one this version reads ({FORMAT}): use the version that wrote it"
-            )));
+            return Err(TablesError::Format { found, known: FORMAT }.into());
         }
         for row in txn.open_table(schema::LIMITS)?.iter()? {
             let (component, limits) = row?;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::rows::{ConsumerRow, Cursor, MessageRow, StateRow, StoreMeta, StreamRow};
-use crate::error::Error;
+use crate::error::{Error, TablesError};
 use crate::ids::{ConsumerId, Lsn, Sequence, StreamId};
 use crate::limits::StreamLimits;
 use crate::record::Loss;
@@ -60,7 +60,7 @@ pub(super) fn create(database: &Database) -> Result<(), Error> {
 }
 
 pub(super) fn encode<T: Serialize>(what: &'static str, row: &T) -> Result<Vec<u8>, Error> {
-    postcard::to_stdvec(row).map_err(|error| Error::Tables(format!("can't encode {what}: {error}")))
+    postcard::to_stdvec(row).map_err(|source| TablesError::Encode { what, source }.into())
 }
 
 pub(super) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Error> {
@@ -120,7 +120,7 @@ impl<'t> Writer<'t> {
     ) -> Result<Option<(u64, usize)>, Error> {
         self.buffer.clear();
         self.buffer = postcard::to_extend(row, std::mem::take(&mut self.buffer))
-            .map_err(|error| Error::Tables(format!("can't encode a state row: {error}")))?;
+            .map_err(|source| TablesError::Encode { what: "a state row", source })?;
         let before = table!(self.state, STATE).insert((component, key), self.buffer.as_slice())?;
         before.map(|old| state_size(old.value())).transpose()
     }
@@ -175,7 +175,7 @@ impl<'t> Writer<'t> {
     ) -> Result<usize, Error> {
         self.buffer.clear();
         self.buffer = postcard::to_extend(row, std::mem::take(&mut self.buffer))
-            .map_err(|error| Error::Tables(format!("can't encode a message: {error}")))?;
+            .map_err(|source| TablesError::Encode { what: "a message", source })?;
         table!(self.messages, MESSAGES).insert((stream.0, sequence.0), self.buffer.as_slice())?;
         Ok(self.buffer.len())
     }

@@ -30,7 +30,7 @@ fn subscribe(body: &[u8]) {
         assert!(others.into_iter().all(|other| other.spec.topic != *topic));
         let _ = Routes::compile(&subscription.name(), rules, default_route.as_deref());
         if let Ok(settings) = subscription.settings() {
-            let specification = specification("app", subscription, &settings);
+            let specification = specification("app", subscription, &settings, Default::default());
             assert!(specification.batch.is_none_or(|batch| batch.messages > 0));
         }
     }

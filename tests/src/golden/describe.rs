@@ -134,6 +134,7 @@ async fn deliver(store: &Store, status: &Status, spec: ConsumerSpec) -> Vec<Deli
         by_key: false,
         backoff: Backoff::default(),
         max_attempts: None,
+        read_ahead: Arc::default(),
     };
     let consumer = store.register(spec).await.expect("a known consumer can be taken up");
     consumer::run(consumer, sink.clone(), policy, sink.complete.notified()).await;

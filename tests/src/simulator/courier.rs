@@ -1,9 +1,9 @@
-//! The way out: a consumer's dispatcher between the store and a far side that can't be relied on.
+//! The way out: a consumer's dispatcher between the store and an unreliable remote.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use store_forward::consumer::dispatch::{Batch, Dispatcher, Settled};
+use store_forward::consumer::dispatch::{Batch, Dispatcher, Settled, Step};
 use store_forward::consumer::{Message, Outcome, Policy};
 use store_forward::engine::Engine;
 use store_forward::ids::{ConsumerId, Sequence, StreamId};
@@ -20,9 +20,11 @@ pub(crate) struct Courier {
     policy: Policy,
     dispatcher: Dispatcher,
     news: BTreeSet<u32>,
+    /// The lives of the remote so far.
+    generation: u64,
     /// Handed over, oldest first.
     flights: Vec<(u32, Vec<Message>)>,
-    /// Handed over since the link was last broken, and without an outcome.
+    /// Handed over, and without an outcome.
     flying: BTreeSet<Place>,
     /// Done with, as this incarnation knows.
     settled: BTreeSet<Place>,
@@ -31,11 +33,11 @@ pub(crate) struct Courier {
     dead_letters: bool,
     /// When what was read is over its time: then it is for the store, which counts it.
     expiries: BTreeMap<Place, Duration>,
-    /// Acknowledged or refused for good by the far side.
+    /// Acknowledged or refused for good by the remote.
     answered: BTreeSet<Place>,
 }
 
-/// How the far side takes what it is sent.
+/// How the remote takes what it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
     /// It acknowledges everything.
@@ -55,6 +57,7 @@ impl Courier {
             dispatcher: Dispatcher::new(ConsumerId(id), policy.clone()),
             policy,
             news: news.collect(),
+            generation: 1,
             flights: Vec::new(),
             flying: BTreeSet::new(),
             settled: BTreeSet::new(),
@@ -70,7 +73,7 @@ impl Courier {
         self.news.insert(stream);
     }
 
-    /// Reads and hands over what may be sent now; says what it was.
+    /// Reads and hands over what may be sent now, with a slot for each batch; returns it.
     pub(crate) fn hand_over(
         &mut self,
         engine: &Engine,
@@ -78,13 +81,13 @@ impl Courier {
         now: Duration,
         most: usize,
     ) -> Result<Vec<(Place, Message)>, String> {
-        self.follow(engine, model)?;
+        self.follow(engine, model, now)?;
         let mut sent = Vec::new();
         for _ in 0..most {
-            self.read(engine, now)?;
-            let Some(Batch { stream, messages }) = self.dispatcher.next(now, usize::MAX) else {
+            if !self.dispatcher.admit(self.generation) {
                 break;
-            };
+            }
+            let Some(Batch { stream, messages }) = self.next(engine, now)? else { break };
             let messages: Vec<Message> = messages.into_iter().map(|(_, message)| message).collect();
             for message in &messages {
                 let place = (stream.0, message.sequence.0);
@@ -99,21 +102,26 @@ impl Courier {
         Ok(sent)
     }
 
-    /// The far side answers one of the oldest `window` batches; says what is to be written down.
+    /// The remote answers one of the batches, or its life ends; returns what is to be written down.
     pub(crate) fn land(
         &mut self,
         now: Duration,
         mood: Mood,
         random: &mut fastrand::Rng,
     ) -> Result<Vec<Op>, String> {
-        if self.flights.is_empty() {
-            if self.dispatcher.is_broken() {
-                self.dispatcher.mended();
-            }
-            return Ok(Vec::new());
+        if random.u8(0..4) == 0 {
+            self.dispatcher.give_back();
+        }
+        if mood == Mood::Gone {
+            self.generation += 1;
         }
         let mut ops = Vec::new();
-        let count = if mood == Mood::Gone { self.flights.len() } else { 1 };
+        let count = match (mood, self.flights.len()) {
+            (_, 0) => 0,
+            // The others land later, some of them answered before the life ended.
+            (Mood::Gone, all) => random.usize(0..=all),
+            _ => 1,
+        };
         for _ in 0..count {
             let (stream, messages) = self.flights.remove(random.usize(0..self.flights.len()));
             let outcomes: Vec<(Sequence, Outcome)> = messages
@@ -125,14 +133,11 @@ impl Courier {
                 self.dispatcher.settle(now, StreamId(stream), outcomes, random.f64());
             ops.extend(settled);
         }
-        if mood == Mood::Gone {
-            self.flying.clear();
-        }
         self.justifies(&ops)?;
         Ok(ops)
     }
 
-    /// The far side's limits have grown.
+    /// The remote's limits have grown.
     pub(crate) fn retry_held(&mut self) {
         self.dispatcher.retry_held();
     }
@@ -163,7 +168,7 @@ impl Courier {
         }
     }
 
-    /// No cursor moves past what the far side did not answer.
+    /// No cursor moves past a message that the remote did not answer.
     fn justifies(&mut self, ops: &[Op]) -> Verdict {
         for op in ops {
             let mut places = Vec::new();
@@ -220,34 +225,45 @@ impl Courier {
         Ok(())
     }
 
-    fn follow(&mut self, engine: &Engine, model: &Model) -> Verdict {
+    fn follow(&mut self, engine: &Engine, model: &Model, now: Duration) -> Verdict {
         for stream in std::mem::take(&mut self.news) {
             let id = StreamId(stream);
             if !model.streams.contains_key(&stream) {
                 continue;
             }
             if self.dispatcher.follows(id) {
-                self.dispatcher.grown(id);
+                self.dispatcher.grown(now, id);
             } else {
                 let cursor = engine.cursor(ConsumerId(self.id), id);
-                self.dispatcher.follow(id, cursor.map_err(|error| error.to_string())?);
+                self.dispatcher.follow(now, id, cursor.map_err(|error| error.to_string())?);
             }
         }
         Ok(())
     }
 
-    fn read(&mut self, engine: &Engine, now: Duration) -> Verdict {
-        while let Some((stream, after, count)) = self.dispatcher.wants() {
-            let (messages, more) =
-                engine.page(stream, after, count).map_err(|error| error.to_string())?;
-            for message in &messages {
-                let left = message.expires_in_ms.map(Duration::from_millis);
-                let place = (stream.0, message.sequence.0);
-                self.expiries.extend(left.map(|left| (place, now + left)));
+    /// Reads until there is a batch. Without one a slot must be of no use now: a consumer would ask
+    /// for it for ever.
+    fn next(&mut self, engine: &Engine, now: Duration) -> Result<Option<Batch>, String> {
+        loop {
+            match self.dispatcher.step(now) {
+                Step::Read(want) => {
+                    let page = engine.page(want.stream, want.after, want.count, want.bytes);
+                    let (messages, more) = page.map_err(|error| error.to_string())?;
+                    for message in &messages {
+                        let left = message.expires_in_ms.map(Duration::from_millis);
+                        let place = (want.stream.0, message.sequence.0);
+                        self.expiries.extend(left.map(|left| (place, now + left)));
+                    }
+                    self.dispatcher.read(now, want, messages, more);
+                }
+                Step::Send(batch) => return Ok(Some(batch)),
+                Step::Rest => break,
             }
-            self.dispatcher.read(now, stream, messages, more);
         }
-        Ok(())
+        match self.dispatcher.wake_at() {
+            Some(at) if at <= now => Err("a slot is asked for, and of no use".to_owned()),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -262,7 +278,7 @@ fn outcome(mood: Mood, random: &mut fastrand::Rng, dead_letters: bool) -> Outcom
     }
 }
 
-/// What far sides have been sent, by its place: no place is ever used for two messages.
+/// The messages that remotes have been sent, by place: no place is ever used for two messages.
 #[derive(Default)]
 pub(crate) struct Delivered(BTreeMap<Place, Message>);
 

@@ -1,12 +1,13 @@
 //! The world of a run: a device, its clients, the far sides of its consumers, and what goes wrong.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
 use store_forward::backoff::Backoff;
 use store_forward::clock::Clock;
-use store_forward::consumer::Policy;
+use store_forward::consumer::{Policy, ReadAhead};
 use store_forward::disk::Cut;
 use store_forward::engine::{Committed, Request};
 use store_forward::record::{ConsumerSpec, InactiveReason, Op};
@@ -509,15 +510,22 @@ impl World {
 
 /// How a consumer delivers, by its name.
 fn policy(name: &str) -> Policy {
-    let backoff = Backoff::default();
-    let batch_wait = Duration::ZERO;
-    let (window, per_stream, batch, by_key, max_attempts) = match name {
-        "uplink/hub" => (16, 4, 2, false, None),
-        "app/one" => (8, 1, 1, false, Some(3)),
-        "app/two" => (8, 4, 1, true, None),
-        _ => (8, 2, 3, false, Some(2)),
+    let policy = |window, per_stream, batch, read_ahead| Policy {
+        window,
+        per_stream,
+        batch,
+        batch_wait: Duration::ZERO,
+        by_key: false,
+        backoff: Backoff::default(),
+        max_attempts: None,
+        read_ahead: Arc::new(ReadAhead::new(read_ahead)),
     };
-    Policy { window, per_stream, batch, batch_wait, by_key, backoff, max_attempts }
+    match name {
+        "uplink/hub" => policy(16, 4, 2, 4096),
+        "app/one" => Policy { max_attempts: Some(3), ..policy(8, 1, 1, ReadAhead::DEFAULT_BYTES) },
+        "app/two" => Policy { by_key: true, ..policy(8, 4, 1, 2048) },
+        _ => Policy { max_attempts: Some(2), ..policy(8, 2, 3, 0) },
+    }
 }
 
 /// About how many bytes a request brings.

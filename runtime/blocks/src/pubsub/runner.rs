@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use components::SubscribeSpec;
 use components::backoff::Backoff;
 use components::clock::Clock;
+use components::port::pubsub::ReadAhead;
 use components::stop::{Stop, Stopper};
 use config::model::SubscriptionSpec;
 use tokio::task::JoinHandle;
@@ -26,6 +27,7 @@ pub struct Subscriptions {
     registry: Arc<Current>,
     declared: Vec<config::model::Subscription>,
     clock: Arc<dyn Clock>,
+    read_ahead: Arc<ReadAhead>,
     /// By the consumer's name. Locked while the list changes, so that changes don't mix.
     running: tokio::sync::Mutex<BTreeMap<String, Running>>,
     active: Mutex<Vec<Subscription>>,
@@ -66,6 +68,7 @@ impl Subscriptions {
             registry,
             declared,
             clock,
+            read_ahead: Arc::default(),
             running: tokio::sync::Mutex::default(),
             active: Mutex::default(),
         }
@@ -92,7 +95,8 @@ impl Subscriptions {
         }
         let sink = self.sink(subscription, component)?;
         self.warn_of_excess(subscription, &sink.settings);
-        let spec = specification(app_id, subscription, &sink.settings);
+        let read_ahead = Arc::clone(&self.read_ahead);
+        let spec = specification(app_id, subscription, &sink.settings, read_ahead);
         let stopper = Stopper::default();
         let task = tokio::spawn(run(Arc::clone(component), spec, sink, stopper.subscribe()));
         Ok(Running { subscription: subscription.clone(), stopper, task })

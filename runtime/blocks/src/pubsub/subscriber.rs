@@ -6,7 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use components::SubscribeSpec;
 use components::clock::Clock;
-use components::port::pubsub::{BatchPolicy, Delivery, Identity, Order, Outcome, Sink, Slot};
+use components::port::pubsub::{
+    BatchPolicy, Delivery, Identity, Order, Outcome, ReadAhead, Sink, Slot,
+};
 use futures_util::future::BoxFuture;
 
 use super::cloudevent::{Event, Origin};
@@ -37,6 +39,7 @@ pub fn specification(
     app_id: &str,
     subscription: &Subscription,
     settings: &Settings,
+    read_ahead: Arc<ReadAhead>,
 ) -> SubscribeSpec {
     let spec = &subscription.spec;
     SubscribeSpec {
@@ -51,6 +54,7 @@ pub fn specification(
             .map(|bulk| BatchPolicy { messages: bulk.max_messages.max(1), wait: bulk.max_await }),
         attempts: settings.max_attempts.and_then(NonZeroU32::new),
         dead_letter: spec.dead_letter_topic.clone(),
+        read_ahead,
     }
 }
 

@@ -15,7 +15,8 @@ fn order_is_strict_unless_concurrency_is_asked_for() {
         ..SubscriptionSpec::default()
     };
     let mut subscription = Subscription { spec, source: Source::Programmatic };
-    let strict = specification("app", &subscription, &subscription.settings().unwrap());
+    let strict =
+        specification("app", &subscription, &subscription.settings().unwrap(), Arc::default());
     assert_eq!(strict.consumer, "app/app/pubsub/t");
     assert_eq!(strict.filters, ["t"]);
     assert_eq!(strict.order, Order::Stream);
@@ -26,7 +27,8 @@ fn order_is_strict_unless_concurrency_is_asked_for() {
     spec.metadata.insert("concurrency".into(), "4".into());
     spec.bulk = Some(BulkSpec { max_messages: 10, max_await: Duration::from_secs(2) });
     spec.dead_letter_topic = Some("dead".into());
-    let wide = specification("app", &subscription, &subscription.settings().unwrap());
+    let wide =
+        specification("app", &subscription, &subscription.settings().unwrap(), Arc::default());
     assert_eq!(wide.order, Order::Key(4));
     assert_eq!(wide.batch, Some(BatchPolicy { messages: 10, wait: Duration::from_secs(2) }));
     assert_eq!(wide.attempts, NonZeroU32::new(4));
