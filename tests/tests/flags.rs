@@ -164,6 +164,8 @@ fn answers_at(address: &str, port: u16) -> bool {
 #[test]
 fn localhost_is_served_whichever_of_its_addresses_it_stands_for() {
     let device = Device::new().started();
+    // The metrics are served a moment after the API.
+    until("it is ready", || device.log().contains("pannier is ready").then_some(()));
     let v6 = has_ipv6("localhost_is_served_whichever_of_its_addresses_it_stands_for");
     for port in [device.http_port(), device.metrics_port()] {
         assert!(answers_at("127.0.0.1", port));
