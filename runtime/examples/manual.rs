@@ -1,5 +1,5 @@
-//! Writes the man pages and the shell completions of `pannier` into a directory: made from the
-//! command line's own definition, and none of it is in the binary.
+//! Writes the man pages and the shell completions of `pannier` into a directory. They are made from
+//! the definition of the command line, and add nothing to the binary.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use runtime::cli::Cli;
 
-/// The shells that are completed for.
+/// Shells that get completions.
 const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 
-/// What `pannier(1)` says beside what the command line knows of itself.
+/// Sections of `pannier(1)` that don't follow from the definition of the command line.
 const MORE: &str = r#".SH "EXIT STATUS"
 .TP
 \fB0\fR
@@ -60,9 +60,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Everything, below `dir`.
+/// Writes all pages and completions below `dir`.
 fn write(dir: &Path) -> std::io::Result<()> {
-    let (man, completions) = (dir.join("man"), dir.join("completions"));
+    let man = dir.join("man");
+    let completions = dir.join("completions");
     fs::create_dir_all(&man)?;
     fs::create_dir_all(&completions)?;
     for command in commands() {
@@ -75,7 +76,7 @@ fn write(dir: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// `pannier` and each of its subcommands.
+/// Returns `pannier` and each of its subcommands.
 fn commands() -> Vec<Command> {
     let mut pannier = Cli::command().disable_help_subcommand(true);
     pannier.build();
@@ -84,7 +85,7 @@ fn commands() -> Vec<Command> {
     all
 }
 
-/// `pannier`, `pannier-run` and so on.
+/// Returns the page's name: `pannier`, `pannier-run` and so on.
 fn page_name(command: &Command) -> String {
     command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned()
 }
@@ -104,7 +105,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// The flags of a command that its help shows.
+    /// Returns the flags of a command that its help shows.
     fn flags(command: &Command) -> Vec<String> {
         let shown = command.get_arguments().filter(|flag| !flag.is_hide_set());
         shown.filter_map(|flag| flag.get_long()).map(str::to_owned).collect()

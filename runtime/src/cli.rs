@@ -38,12 +38,12 @@ plane have no effect.";
 #[derive(Parser, Debug)]
 #[command(name = "pannier", version, about, max_term_width = MAX_WIDTH)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Run the device's apps and uplinks.

@@ -1,8 +1,8 @@
-//! Standard output, as the commands use it.
+//! Standard output of the commands.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
-/// Prints a text. A reader that has seen enough (`| head -1`) is no error.
+/// Prints a text. A reader that closes the pipe early (`| head -1`) is no error.
 ///
 /// # Errors
 ///
@@ -15,14 +15,15 @@ pub fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// The columns of the terminal that standard output is; `None` where it is none, or doesn't tell.
+/// Returns the width of the terminal in columns; `None` if standard output is no terminal or the width
+/// is unknown.
 #[must_use]
 pub fn width() -> Option<usize> {
     let out = io::stdout();
     if !out.is_terminal() {
         return None;
     }
-    let set = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    let asked = || rustix::termios::tcgetwinsize(&out).ok().map(|size| size.ws_col.into());
-    set.or_else(asked).filter(|columns| *columns > 0)
+    let variable = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let terminal = || rustix::termios::tcgetwinsize(&out).ok().map(|size| size.ws_col.into());
+    variable.or_else(terminal).filter(|columns| *columns > 0)
 }

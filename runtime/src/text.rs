@@ -1,36 +1,42 @@
-//! Durations, sizes and names, as people read them.
+//! Durations, sizes and names for people, and JSON for terminals.
 
 use std::fmt::Write;
 use std::time::Duration;
 
 use serde_json::Value;
 
-/// A duration, rounded to what matters, in the units of a configuration: `250ms`, `1.2s`, `1m30s`.
+/// Formats a duration with its two leading units, as a configuration takes them: `250ms`, `1.2s`,
+/// `1m30s`.
 #[must_use]
 pub fn duration(duration: Duration) -> String {
-    let (secs, ms) = (duration.as_secs(), duration.as_millis());
+    let secs = duration.as_secs();
+    let ms = duration.as_millis();
     match secs {
         _ if ms < 1000 => format!("{ms}ms"),
         0..10 if ms % 1000 >= 100 => format!("{secs}.{}s", ms % 1000 / 100),
         0..60 => format!("{secs}s"),
-        60..3600 => two(secs / 60, "m", secs % 60, "s"),
-        3600..86_400 => two(secs / 3600, "h", secs % 3600 / 60, "m"),
-        _ => two(secs / 86_400, "d", secs % 86_400 / 3600, "h"),
+        60..3600 => two_units(secs / 60, "m", secs % 60, "s"),
+        3600..86_400 => two_units(secs / 3600, "h", secs % 3600 / 60, "m"),
+        _ => two_units(secs / 86_400, "d", secs % 86_400 / 3600, "h"),
     }
 }
 
-fn two(large: u64, unit: &str, small: u64, small_unit: &str) -> String {
+fn two_units(large: u64, unit: &str, small: u64, small_unit: &str) -> String {
     if small == 0 { format!("{large}{unit}") } else { format!("{large}{unit}{small}{small_unit}") }
 }
 
-/// A number of bytes in the unit that fits, with one decimal below ten.
+/// Formats a number of bytes in the largest unit that fits, with one decimal below ten.
 #[must_use]
 pub fn bytes(bytes: u64) -> String {
-    const UNITS: [(u32, &str); 4] = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let Some((bits, unit)) = UNITS.into_iter().find(|(bits, _)| bytes >> bits > 0) else {
-        return format!("{bytes} B");
+    let (bits, unit) = match bytes {
+        0..0x400 => return format!("{bytes} B"),
+        0x400..0x10_0000 => (10, "KiB"),
+        0x10_0000..0x4000_0000 => (20, "MiB"),
+        0x4000_0000..0x100_0000_0000 => (30, "GiB"),
+        _ => (40, "TiB"),
     };
-    let (whole, tenths) = (bytes >> bits, (((bytes % (1 << bits)) * 10) >> bits));
+    let whole = bytes >> bits;
+    let tenths = ((bytes % (1 << bits)) * 10) >> bits;
     if whole < 10 && tenths > 0 {
         format!("{whole}.{tenths} {unit}")
     } else {
@@ -38,13 +44,13 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
-/// A number of things.
+/// Formats a number with the noun that fits, `one` or `more`.
 #[must_use]
 pub fn count(number: u64, one: &str, more: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {more}") }
 }
 
-/// A text of others with all that a terminal would obey or hide escaped.
+/// Escapes the characters of an untrusted text that a terminal would interpret or hide.
 #[must_use]
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -57,8 +63,8 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// JSON with lines and indents, in which a terminal finds nothing to obey either: JSON leaves the
-/// control characters above ASCII as they are.
+/// Formats JSON with lines and indents. Control characters above ASCII, which JSON leaves as they are,
+/// are escaped too: a terminal would interpret them.
 #[must_use]
 pub fn json(value: &Value) -> String {
     let mut out = String::new();
@@ -74,7 +80,7 @@ pub fn json(value: &Value) -> String {
     out
 }
 
-/// A text cut to `width` characters, the last of which then says so.
+/// Cuts a text to `width` characters; if it is longer, the last one is an ellipsis.
 #[must_use]
 pub fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
@@ -85,7 +91,7 @@ pub fn cut(text: &str, width: usize) -> String {
     cut
 }
 
-/// A text in lines of `width` characters, broken between words; those after the first are indented.
+/// Breaks a text between words into lines of `width` characters; lines after the first are indented.
 #[must_use]
 pub fn wrap(text: &str, width: usize, indent: usize) -> String {
     let mut out = String::new();
@@ -111,39 +117,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_rounded_to_what_matters() {
-        let cases = [
-            (0, "0ms"),
-            (250, "250ms"),
-            (1_000, "1s"),
-            (1_234, "1.2s"),
-            (12_900, "12s"),
-            (61_000, "1m1s"),
-            (120_000, "2m"),
-            (7_260_000, "2h1m"),
-            (180_000_000, "2d2h"),
-        ];
-        for (ms, text) in cases {
-            assert_eq!(duration(Duration::from_millis(ms)), text);
-        }
+    fn durations_have_two_units_at_most() {
+        let formatted = |ms| duration(Duration::from_millis(ms));
+        assert_eq!(formatted(0), "0ms");
+        assert_eq!(formatted(250), "250ms");
+        assert_eq!(formatted(1_000), "1s");
+        assert_eq!(formatted(1_234), "1.2s");
+        assert_eq!(formatted(12_900), "12s");
+        assert_eq!(formatted(61_000), "1m1s");
+        assert_eq!(formatted(120_000), "2m");
+        assert_eq!(formatted(7_260_000), "2h1m");
+        assert_eq!(formatted(180_000_000), "2d2h");
     }
 
     #[test]
     fn sizes_have_the_unit_that_fits() {
-        let cases = [
-            (9, "9 B"),
-            (1536, "1.5 KiB"),
-            (20_580, "20 KiB"),
-            (1 << 30, "1 GiB"),
-            (3 << 39, "1.5 TiB"),
-        ];
-        for (size, text) in cases {
-            assert_eq!(bytes(size), text);
-        }
+        assert_eq!(bytes(9), "9 B");
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1024), "1 KiB");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(20_580), "20 KiB");
+        assert_eq!(bytes((1 << 20) - 1), "1023 KiB");
+        assert_eq!(bytes(1 << 20), "1 MiB");
+        assert_eq!(bytes(1 << 30), "1 GiB");
+        assert_eq!(bytes(3 << 39), "1.5 TiB");
+        assert_eq!(bytes(u64::MAX), "16777215 TiB");
     }
 
     #[test]
-    fn what_a_terminal_would_obey_or_hide_is_escaped() {
+    fn characters_that_a_terminal_would_interpret_or_hide_are_escaped() {
         assert_eq!(escape("a\u{1b}[31mb\n\u{9b}\u{202e}"), "a\\u{1b}[31mb\\n\\u{9b}\\u{202e}");
         assert_eq!(escape("größe/\"x\" 温度"), "größe/\"x\" 温度");
     }

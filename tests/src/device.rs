@@ -2,8 +2,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
+use runtime::admin::Status;
+use runtime::uplink::Snapshot;
 use rustix::process::Signal;
 use serde_json::Value;
+use store_forward::store::{self, ConsumerStatus, StreamStatus};
 
 use crate::app::App;
 use crate::binary;
@@ -252,17 +255,59 @@ impl Device {
         String::from_utf8_lossy(&log).into_owned()
     }
 
-    /// What `pannier status` tells of it.
+    /// Returns the status by `pannier status --json`.
     ///
     /// # Panics
     /// When it does not answer.
     #[must_use]
-    pub fn status(&self) -> Value {
+    pub fn status(&self) -> Status {
         let data = self.data.display().to_string();
         // It serves its API a moment before it answers this.
         until("the status is told", || {
             let told = binary::run(&["status", "--json", "--data-dir", &data]);
             serde_json::from_str(&told.said).ok().filter(|_| told.code == Some(0))
+        })
+    }
+
+    /// Returns the status of its store.
+    ///
+    /// # Panics
+    /// When it does not answer, or has no store.
+    #[must_use]
+    pub fn store(&self) -> store::Status {
+        self.status().store.expect("it has a store")
+    }
+
+    /// Returns the status of an uplink.
+    ///
+    /// # Panics
+    /// When it never has that uplink.
+    #[must_use]
+    pub fn uplink(&self, name: &str) -> Snapshot {
+        until(&format!("there is the uplink {name}"), || {
+            self.status().uplinks.into_iter().find(|uplink| uplink.name == name)
+        })
+    }
+
+    /// Returns the status of a consumer.
+    ///
+    /// # Panics
+    /// When it never has that consumer.
+    #[must_use]
+    pub fn consumer(&self, name: &str) -> ConsumerStatus {
+        until(&format!("there is the consumer {name}"), || {
+            self.store().consumers.into_iter().find(|consumer| consumer.name == name)
+        })
+    }
+
+    /// Returns the status of the stream of a topic.
+    ///
+    /// # Panics
+    /// When it never has that stream.
+    #[must_use]
+    pub fn stream(&self, topic: &str) -> StreamStatus {
+        until(&format!("there is a stream of {topic}"), || {
+            self.store().streams.into_iter().find(|stream| stream.topic == topic)
         })
     }
 
@@ -336,15 +381,6 @@ impl Device {
         body: &[u8],
     ) -> io::Result<Answer> {
         self.client().send(method, path, headers, body)
-    }
-
-    /// The uplink, stream or consumer of that name, as `pannier status` tells it; null if it tells
-    /// of none.
-    #[must_use]
-    pub fn status_of(&self, list: &str, name: &str) -> Value {
-        let is_it = |one: &&Value| one["name"] == name || one["topic"] == name;
-        let status = self.status();
-        status[list].as_array().into_iter().flatten().find(is_it).cloned().unwrap_or_default()
     }
 
     /// A GET.

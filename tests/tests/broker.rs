@@ -1,6 +1,7 @@
 //! How a broker is reached: addresses, passwords, certificates, limits.
 #![allow(clippy::unwrap_used)]
 
+use runtime::uplink::LastError;
 use serde_json::{Value, json};
 use tests::{Broker, Device, Subscriber, until};
 
@@ -28,14 +29,19 @@ fn assert_gets_through(broker: &Broker, device: &Device) {
     assert_eq!(numbers, (0..10).map(Value::from).collect::<Vec<_>>());
 }
 
-/// What went wrong last, once that has been said.
-fn last_error(device: &Device, expected: &str) -> Value {
-    until(expected, || {
-        let uplink = device.status()["uplinks"][0].take();
-        let said =
-            uplink["last_error"]["text"].as_str().is_some_and(|text| text.contains(expected));
-        Some(uplink).filter(|_| said)
-    })
+/// Waits until the uplink's last error contains a text.
+fn last_error(device: &Device, expected: &str) -> LastError {
+    until(expected, || device.uplink("up").last_error.filter(|error| error.text.contains(expected)))
+}
+
+/// Waits until another attempt to connect has failed.
+fn wait_for_another_try(device: &Device, first: &LastError) {
+    until("another try", || device.uplink("up").last_error.filter(|error| error.at > first.at));
+}
+
+/// Returns everything that the device shows to people.
+fn everything_told(device: &Device) -> String {
+    device.log() + &serde_json::to_string(&device.status()).unwrap()
 }
 
 fn identity(broker: &Broker) -> String {
@@ -57,7 +63,7 @@ fn an_ipv6_address_is_reached() {
         let url = format!("mqtt://[::1]:{port}");
         let device = device(&url, &format!(", version: \"{version}\"")).started();
         assert_gets_through(&broker, &device);
-        assert_eq!(device.status()["uplinks"][0]["url"], format!("[::1]:{port}"));
+        assert_eq!(device.uplink("up").url, format!("[::1]:{port}"));
     }
 }
 
@@ -103,18 +109,14 @@ fn a_wrong_password_is_told_and_tried_again_until_it_is_right() {
             file.display()
         );
         let device = device(&format!("mqtt://127.0.0.1:{port}"), &more).with_trace().started();
-        let uplink = last_error(&device, "correct username, password");
-        assert_eq!(uplink["connected"], false);
-        let first = uplink["last_error"]["at"].as_u64();
-        until("another try", || {
-            let at = device.status()["uplinks"][0]["last_error"]["at"].as_u64();
-            Some(()).filter(|()| at > first)
-        });
-        let said = device.log() + &device.status().to_string();
+        let first = last_error(&device, "correct username, password");
+        assert!(!device.uplink("up").connected);
+        wait_for_another_try(&device, &first);
+        let said = everything_told(&device);
         assert!(!said.contains(WRONG_PASSWORD), "{said}");
         secrets.write("password", PASSWORD);
         assert_gets_through(&broker, &device);
-        let said = device.log() + &device.status().to_string();
+        let said = everything_told(&device);
         assert!(!said.contains(PASSWORD), "{said}");
     }
 }
@@ -134,8 +136,8 @@ fn a_certificate_of_an_unknown_ca_is_refused_and_told() {
     let stranger = Broker::new();
     let url = format!("mqtts://localhost:{}", broker.tls_port());
     let device = device(&url, &ca(&stranger)).started();
-    let uplink = last_error(&device, "certificate of localhost isn't trusted: set caCert");
-    assert_eq!(uplink["connected"], false);
+    last_error(&device, "certificate of localhost isn't trusted: set caCert");
+    assert!(!device.uplink("up").connected);
 }
 
 #[test]
@@ -182,8 +184,8 @@ fn a_broker_that_asks_for_a_certificate_gets_it() {
     broker.start();
     let url = format!("mqtts://localhost:{port}");
     let without = device(&url, &ca(&broker)).started();
-    let told = last_error(&without, "set clientCert and clientKey");
-    assert_eq!(told["connected"], false);
+    last_error(&without, "set clientCert and clientKey");
+    assert!(!without.uplink("up").connected);
     let with = device(&url, &(ca(&broker) + &identity(&broker))).started();
     assert_gets_through(&broker, &with);
 }
@@ -195,18 +197,11 @@ fn a_message_down_that_is_too_large_is_told_with_its_limit_and_the_link_tried_ag
     let resource =
         uplink(&url, ", version: 3.1.1") + "  downlinks: [{from: \"commands/#\", to: commands}]\n";
     let device = Device::new().with_resource("uplink.yaml", &resource).started();
-    until("the uplink is up", || {
-        Some(()).filter(|()| device.status()["uplinks"][0]["connected"] == true)
-    });
+    until("the uplink is up", || device.uplink("up").connected.then_some(()));
     let sender = Subscriber::start(broker.port(), "nothing");
     sender.publish_bytes("commands/all", 9 << 20);
-    let uplink = last_error(&device, "max_packet_size");
-    let text = uplink["last_error"]["text"].as_str().unwrap();
-    assert!(text.contains("8388608") && text.contains("9437"), "{text}");
-    let first = uplink["last_error"]["at"].as_u64();
-    until("another try", || {
-        let at = device.status()["uplinks"][0]["last_error"]["at"].as_u64();
-        Some(()).filter(|()| at > first)
-    });
+    let first = last_error(&device, "max_packet_size");
+    assert!(first.text.contains("8388608") && first.text.contains("9437"), "{}", first.text);
+    wait_for_another_try(&device, &first);
     device.save("alive", &json!(true));
 }

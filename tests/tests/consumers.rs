@@ -31,16 +31,12 @@ fn forget(device: &Device, words: &[&str]) -> Finished {
     binary::run(&[&["forget", "--data-dir", &data], words].concat())
 }
 
-fn consumer(device: &Device, name: &str) -> Value {
-    device.status_of("consumers", name)
-}
-
 fn publish(device: &Device, topic: &str, numbers: std::ops::Range<u32>) {
     numbers.for_each(|n| device.publish(topic, &json!(n)));
 }
 
 fn unclaimed(device: &Device, topic: &str) -> u64 {
-    device.status_of("streams", topic)["lost"]["unclaimed"].as_u64().unwrap()
+    device.stream(topic).lost.unclaimed
 }
 
 /// Waits until one line of the log has all of these words.
@@ -72,7 +68,7 @@ fn survives(wrong: impl Fn(u16) -> String) {
     assert!(device.stop().success());
     let mut device = device.with_resource("uplink.yaml", &wrong(broker.port())).started();
     until("the backlog is shown as unmatched", || {
-        (consumer(&device, "uplink/up")["unmatched"] == 10).then_some(())
+        (device.consumer("uplink/up").unmatched == 10).then_some(())
     });
     wait_for_line(&device, &["topics that the consumer no longer matches", "messages=10"]);
     publish(&device, "s/b", 0..1);
@@ -80,7 +76,7 @@ fn survives(wrong: impl Fn(u16) -> String) {
     assert!(device.stop().success());
     let device = device.with_resource("uplink.yaml", &right).started();
     until("the backlog waits to be delivered", || {
-        (consumer(&device, "uplink/up")["backlog"] == 10).then_some(())
+        (device.consumer("uplink/up").backlog == 10).then_some(())
     });
     broker.start();
     let received = subscriber.wait_for("10 messages", |received| received.len() >= 10);
@@ -110,17 +106,18 @@ fn a_removed_uplink_keeps_its_backlog_collects_nothing_new_and_is_named() {
     let mut device = device.with_resource("uplink.yaml", "").started();
     publish(&device, "s/a", 10..15);
     until("what nobody claims is gone", || (unclaimed(&device, "s/a") == 5).then_some(()));
-    let up = consumer(&device, "uplink/up");
-    assert_eq!((&up["backlog"], &up["inactive"]["reason"]), (&json!(10), &json!("not configured")));
-    assert_eq!(up["inactive"]["kept_for_ms"], Value::Null, "an uplink's is kept for ever");
+    let up = device.consumer("uplink/up");
+    let inactive = up.inactive.unwrap();
+    assert_eq!((up.backlog, inactive.reason.as_str()), (10, "not configured"));
+    assert_eq!(inactive.kept_for_ms, None, "an uplink's is kept for ever");
     let metrics = Client::new(device.metrics_port()).send("GET", "/metrics", &[], &[]).unwrap();
     assert!(metrics.text().contains("pannier_consumer_inactive{consumer=\"uplink/up\"} 1"));
     wait_for_line(&device, &["consumer is not in use any more", "uplink/up"]);
     device.kill();
     let device = device.with_resource("uplink.yaml", &right).started();
     until("the uplink goes on", || {
-        let up = consumer(&device, "uplink/up");
-        (up["inactive"].is_null() && up["backlog"] == 10).then_some(())
+        let up = device.consumer("uplink/up");
+        (up.inactive.is_none() && up.backlog == 10).then_some(())
     });
     wait_for_line(&device, &["consumer is back", "missed=5"]);
 }
@@ -135,12 +132,12 @@ fn one_wrong_answer_of_an_app_costs_it_nothing() {
     publish(&device, "orders", 0..5);
     let app = App::start_at(port, json!([]));
     until("the subscription is inactive", || {
-        let orders = consumer(&device, "app/tester/pubsub/orders");
-        (orders["inactive"]["reason"] == "not subscribed").then_some(())
+        let inactive = device.consumer("app/tester/pubsub/orders").inactive?;
+        (inactive.reason == "not subscribed").then_some(())
     });
     publish(&device, "orders", 5..10);
-    let orders = consumer(&device, "app/tester/pubsub/orders");
-    assert_eq!((&orders["backlog"], &orders["inactive"]["collecting"]), (&json!(10), &json!(true)));
+    let orders = device.consumer("app/tester/pubsub/orders");
+    assert_eq!((orders.backlog, orders.inactive.unwrap().collecting), (10, true));
     device.kill();
     drop(app);
     let app = App::start_at(port, self::orders());
@@ -159,8 +156,8 @@ fn a_subscription_of_an_app_that_is_no_longer_called_can_be_forgotten() {
     publish(&device, "orders", 0..3);
     device.kill();
     let device = Device::new().with_data_of(&device).started();
-    let orders = consumer(&device, "app/tester/pubsub/orders");
-    assert_eq!(orders["inactive"]["reason"], "not configured");
+    let orders = device.consumer("app/tester/pubsub/orders");
+    assert_eq!(orders.inactive.unwrap().reason, "not configured");
     publish(&device, "orders", 3..5);
     let done = forget(&device, &["app/tester/pubsub/orders"]);
     assert!(done.said.contains("3 messages deleted"), "{}", done.said);
@@ -192,7 +189,7 @@ fn forgetting_takes_the_name_as_it_is_shown_and_says_what_it_did() {
     );
     let _app = App::start_at(port, orders());
     until("two are inactive", || {
-        (consumer(&device, "app/tester/pubsub/sensors/#")["inactive"] != Value::Null).then_some(())
+        device.consumer("app/tester/pubsub/sensors/#").inactive.map(|_| ())
     });
     let done = forget(&device, &["app/tester/pubsub/sensors/#"]);
     assert_eq!(done.code, Some(0), "{}", done.said);
@@ -201,7 +198,8 @@ fn forgetting_takes_the_name_as_it_is_shown_and_says_what_it_did() {
     assert_eq!(done.said.trim(), expected);
     assert_eq!(unclaimed(&device, "sensors/b"), 5);
     assert_eq!(forget(&device, &["app/tester/pubsub/orders?x"]).code, Some(0));
-    assert_ne!(consumer(&device, "app/tester/pubsub/orders"), Value::Null, "orders? is another");
+    let orders = device.consumer("app/tester/pubsub/orders");
+    assert_eq!(orders.inactive, None, "`orders?x` is another");
     let unknown = forget(&device, &["app/tester/pubsub/nothing"]);
     assert!(unknown.code == Some(1) && unknown.said.contains("no consumer"), "{}", unknown.said);
 }
@@ -216,7 +214,7 @@ fn a_consumer_in_use_that_is_forgotten_by_force_goes_on_with_the_next_message() 
     publish(&device, "s/a", 0..300);
     let done = forget(&device, &["uplink/up", "--force"]);
     assert!(done.said.contains("300 messages deleted"), "{}", done.said);
-    assert_eq!(consumer(&device, "uplink/up")["backlog"], 0);
+    assert_eq!(device.consumer("uplink/up").backlog, 0);
     publish(&device, "s/a", 300..305);
     broker.start();
     let received = subscriber.wait_for("5 messages", |received| received.len() >= 5);

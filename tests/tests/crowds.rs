@@ -91,7 +91,7 @@ fn a_body_that_never_ends_is_cut_off() {
     say(&slow, "POST /v1.0/publish/pubsub/t HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n1");
     assert!(is_closed(&slow));
     assert_eq!(ended(&device, "slow"), 1);
-    assert_eq!(device.status()["streams"], json!([]));
+    assert_eq!(device.store().streams, []);
 }
 
 #[test]
@@ -121,8 +121,7 @@ fn bodies_that_stall_with_all_the_room_make_way_and_hear_why() {
         answer.starts_with("HTTP/1.1 408 ") && answer.contains("send it again")
     });
     assert!(told.count() > 0);
-    let streams = &device.status()["streams"];
-    assert_eq!(streams[0]["messages"], 1, "no half message is kept: {streams}");
+    assert_eq!(device.stream("t").messages, 1, "no half message is kept");
 }
 
 #[test]
@@ -185,7 +184,7 @@ fn whoever_holds_the_control_socket_keeps_nobody_from_asking() {
     let device = Device::new().started();
     let socket = device.data().join("control.sock");
     let crowd: Vec<_> = (0..100).map(|_| UnixStream::connect(&socket).unwrap()).collect();
-    assert_eq!(device.status()["poisoned"], json!(null));
+    assert_eq!(device.store().poisoned, None);
     drop(crowd);
 }
 
@@ -227,10 +226,10 @@ fn with_few_files_it_has_those_it_needs_itself() {
         device.publish("t", &json!([number, "x".repeat(1_000_000)]));
     }
     drop(crowd);
-    assert_eq!(device.status()["poisoned"], json!(null));
+    assert_eq!(device.store().poisoned, None);
     device.kill();
     device.start();
-    assert_eq!(device.status()["streams"][0]["messages"], 30);
+    assert_eq!(device.stream("t").messages, 30);
 }
 
 #[test]
@@ -249,7 +248,7 @@ fn a_segment_that_can_not_be_made_for_want_of_files_ends_nothing() {
     shim.mend("open");
     device.save("after", &json!(1));
     device.publish("t", &json!(1));
-    assert_eq!(device.status()["poisoned"], json!(null));
+    assert_eq!(device.store().poisoned, None);
 }
 
 /// A backlog larger than the memory. `PANNIER_BACKLOG` is its length; a million takes minutes.

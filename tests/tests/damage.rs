@@ -53,12 +53,12 @@ fn flip(path: &Path, at: u64, bytes: usize) {
     file.write_all_at(&damaged, at).unwrap();
 }
 
-fn epoch(device: &Device) -> u64 {
-    device.status()["epoch"].as_u64().unwrap()
+fn epoch(device: &Device) -> u32 {
+    device.store().epoch
 }
 
 fn messages(device: &Device) -> u64 {
-    device.status()["streams"][0]["messages"].as_u64().unwrap()
+    device.stream("t").messages
 }
 
 #[test]
@@ -107,11 +107,9 @@ fn a_segment_that_is_missing_costs_what_was_in_it() {
 /// The log and the status tell how many records are lost.
 fn told(device: &Device) -> u64 {
     until("the log tells", || Some(()).filter(|()| device.log().contains("journal is damaged")));
-    let status = device.status();
-    let damage = status["damage"].as_array().unwrap();
-    assert_eq!(damage.len(), 1, "{status}");
-    let number = |field: &str| damage[0][field].as_u64().unwrap();
-    number("to_lsn") - number("from_lsn") + 1
+    let damage = device.store().damage;
+    assert_eq!(damage.len(), 1, "{damage:?}");
+    damage[0].to_lsn.unwrap() - damage[0].from_lsn + 1
 }
 
 /// What was lost had sequences that the far side may know: those that are given now are others.

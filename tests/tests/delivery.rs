@@ -66,7 +66,7 @@ fn a_message_whose_time_is_over_is_not_delivered_and_counted() {
     assert_eq!(device.post(path, &json!("short")).status, 204);
     device.publish("orders", &json!("long"));
     until("the message expires", || {
-        Some(()).filter(|()| device.status_of("streams", "orders")["lost"]["expired"] == 1)
+        Some(()).filter(|()| device.stream("orders").lost.expired == 1)
     });
     let app = App::start_at(port, json!([one("orders", &json!({}))]));
     let received = app.wait_for("/orders", 1);
@@ -92,7 +92,7 @@ fn a_full_topic_is_507_or_loses_what_its_policy_says_and_counts_it() {
         device.start();
         let publish = |n: i32| device.post("/v1.0/publish/pubsub/orders", &json!(n)).status;
         assert_eq!([publish(1), publish(2), publish(3)], [204, 204, third], "{policy}");
-        assert_eq!(device.status_of("streams", "orders")["lost"]["overflowed"], lost, "{policy}");
+        assert_eq!(device.stream("orders").lost.overflowed, lost, "{policy}");
         let app = App::start_at(port, json!([one("orders", &json!({}))]));
         let received = app.wait_for("/orders", 2);
         let data: Vec<&Value> = received.iter().map(|one| &one.event["data"]).collect();
@@ -209,13 +209,12 @@ fn why_a_message_does_not_get_through_is_told_in_the_log_the_status_and_the_metr
     device.publish("orders", &json!("never mind the payload"));
     let name = "app/tester/pubsub/orders";
     let consumer = until("the message is dropped", || {
-        let consumer = device.status_of("consumers", name);
-        Some(consumer).filter(|consumer| consumer["deliveries"]["rejected"] == 1)
+        Some(device.consumer(name)).filter(|consumer| consumer.deliveries.rejected == 1)
     });
-    let last = &consumer["last_refusal"];
-    assert_eq!((&last["topic"], &last["sequence"]), (&json!("pubsub/orders"), &json!(1)));
-    assert_eq!((&last["attempt"], &last["reason"]), (&json!(2), &json!("the app answered 404")));
-    assert!(last["at"].as_i64() > Some(0), "{last}");
+    let last = consumer.last_refusal.unwrap();
+    assert_eq!((last.topic.as_str(), last.sequence), ("pubsub/orders", 1));
+    assert_eq!((last.attempt, last.reason.as_str()), (2, "the app answered 404"));
+    assert!(last.at > 0, "{last:?}");
     let log = device.log();
     for text in ["the app answered 500", "the app answered 404", name, "pubsub/orders"] {
         assert!(log.contains(text), "{text} is missing in {log}");

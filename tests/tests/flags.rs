@@ -5,6 +5,7 @@ use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
+use runtime::admin::Status;
 use serde_json::{Value, json};
 use tests::http::Client;
 use tests::{App, Device, Directory, binary, free_port, untested, until};
@@ -163,6 +164,8 @@ fn answers_at(address: &str, port: u16) -> bool {
 #[test]
 fn localhost_is_served_whichever_of_its_addresses_it_stands_for() {
     let device = Device::new().started();
+    // The metrics are served a moment after the API.
+    until("it is ready", || device.log().contains("pannier is ready").then_some(()));
     let v6 = has_ipv6("localhost_is_served_whichever_of_its_addresses_it_stands_for");
     for port in [device.http_port(), device.metrics_port()] {
         assert!(answers_at("127.0.0.1", port));
@@ -182,8 +185,8 @@ fn a_port_that_is_drawn_is_the_same_at_both_addresses() {
     let mut child = command.spawn().unwrap();
     let port = until("it tells its port", || {
         let told = binary::run(&["status", "--json", "--data-dir", &data]);
-        let status: Value = serde_json::from_str(&told.said).ok()?;
-        status["apps"].to_string().split(|c: char| !c.is_ascii_digit()).find_map(|n| n.parse().ok())
+        let status: Status = serde_json::from_str(&told.said).ok()?;
+        status.apps.first().map(|app| app.http_port)
     });
     assert!(answers_at("127.0.0.1", port));
     if has_ipv6("a_port_that_is_drawn_is_the_same_at_both_addresses") {

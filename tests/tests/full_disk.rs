@@ -80,7 +80,7 @@ fn a_full_disk_refuses_what_needs_room_and_drains() {
         all.iter().any(|message| message.payload.starts_with(format!("[{full},").as_bytes()))
     });
     assert_eq!(numbers(&first_arrivals(&received)["t"]), (0..=full).collect::<Vec<_>>());
-    assert_eq!(device.status()["poisoned"], Value::Null);
+    assert_eq!(device.store().poisoned, None);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_disk_that_others_fill_costs_nothing_acknowledged() {
         all.iter().any(|message| message.payload.starts_with(last.as_bytes()))
     });
     assert_eq!(numbers(&first_arrivals(&received)["t"]), (0..next).collect::<Vec<_>>());
-    assert_eq!(device.status()["poisoned"], Value::Null);
+    assert_eq!(device.store().poisoned, None);
 }
 
 fn numbers(messages: &[Value]) -> Vec<u64> {
@@ -128,7 +128,5 @@ fn numbers(messages: &[Value]) -> Vec<u64> {
 }
 
 fn wait_until_drained(device: &Device) {
-    until("the backlog is gone", || {
-        Some(()).filter(|()| device.status()["consumers"][0]["backlog"] == 0)
-    });
+    until("the backlog is gone", || Some(()).filter(|()| device.store().consumers[0].backlog == 0));
 }

@@ -29,7 +29,7 @@ fn open_both_ends(pipe: &Path) -> File {
 }
 
 fn lost_lines(device: &Device) -> u64 {
-    device.status()["log_lines_lost"].as_u64().unwrap()
+    device.status().log_lines_lost
 }
 
 /// Serves, says that it loses lines, and ends as asked.

@@ -176,13 +176,13 @@ fn a_message_over_the_brokers_maximum_is_held_until_the_broker_takes_more() {
     publish(&device, 0..5);
     let received = subscriber.wait_for("the small messages", |received| has(received, 4));
     assert_eq!(arrived(&received), numbers(5));
-    let held = || device.status_of("consumers", "uplink/up");
-    until("what passed is written down", || Some(()).filter(|()| held()["backlog"] == 1));
-    let consumer = held();
-    assert_eq!(consumer["held"], 1, "{consumer}");
-    assert!(consumer["held_reason"].as_str().unwrap().contains("2000"), "{consumer}");
-    let stream = device.status_of("streams", "sensors/speed");
-    assert_eq!((&stream["messages"], &stream["lost"]["too_large"]), (&json!(1), &json!(0)));
+    let consumer = || device.consumer("uplink/up");
+    until("what passed is written down", || Some(()).filter(|()| consumer().backlog == 1));
+    let holding = consumer();
+    assert_eq!(holding.held, 1, "{holding:?}");
+    assert!(holding.held_reason.unwrap().contains("2000"));
+    let stream = device.stream("sensors/speed");
+    assert_eq!((stream.messages, stream.lost.too_large), (1, 0));
     let log = device.log();
     assert_eq!(log.matches("message is held").count(), 1, "{log}");
     assert!(!log.contains("xxx"), "{log}");
@@ -201,8 +201,8 @@ fn a_message_over_the_brokers_maximum_is_held_until_the_broker_takes_more() {
     let expected = json!(large).to_string().into_bytes();
     let came = |received: &[Received]| received.iter().any(|one| one.payload == expected);
     let _ = subscriber.wait_for("the large message", came);
-    until("nothing is held", || Some(()).filter(|()| held()["backlog"] == 0));
-    assert_eq!(held()["held"], 0);
+    until("nothing is held", || Some(()).filter(|()| consumer().backlog == 0));
+    assert_eq!(consumer().held, 0);
 }
 
 #[test]
@@ -220,9 +220,9 @@ fn a_message_that_the_broker_closes_the_connection_on_holds_up_no_other() {
     let received = subscriber.wait_for("the small messages", |received| has(received, 4));
     assert!((0..5).all(|n| has(&received, n)), "{received:?}");
     until("the large one is held", || {
-        let consumer = device.status_of("consumers", "uplink/up");
-        let reason = consumer["held_reason"].as_str().unwrap_or_default().to_owned();
-        (consumer["held"] == 1 && reason.contains("closed the connection")).then_some(())
+        let consumer = device.consumer("uplink/up");
+        let reason = consumer.held_reason.unwrap_or_default();
+        (consumer.held == 1 && reason.contains("closed the connection")).then_some(())
     });
 }
 
@@ -235,9 +235,7 @@ fn carrying(broker: &Broker, app: &App, version: &str, carries: &str) -> Device 
     );
     let device = Device::new().with_app(app).with_resource("uplink.yaml", &resource).started();
     device.wait_for_app();
-    until("the uplink is up", || {
-        Some(()).filter(|()| device.status_of("uplinks", "up")["connected"] == true)
-    });
+    until("the uplink is up", || device.uplink("up").connected.then_some(()));
     device
 }
 
@@ -300,10 +298,10 @@ fn what_an_uplink_brought_is_not_sent_up_by_it_again() {
             ("out/a", &b"2"[..])
         );
         let uplink = until("both are acknowledged", || {
-            let done = device.status_of("consumers", "uplink/up")["backlog"] == 0;
-            Some(device.status_of("uplinks", "up")).filter(|_| done)
+            let done = device.consumer("uplink/up").backlog == 0;
+            Some(device.uplink("up")).filter(|_| done)
         });
-        assert_eq!((&uplink["acknowledged"], &uplink["received"]), (&json!(1), &json!(1)));
+        assert_eq!((uplink.acknowledged, uplink.received), (1, 1));
     }
 }
 
