@@ -25,7 +25,7 @@ use crate::control::{ComponentStatus, Control, losses};
 use crate::load::{Ground, Loaded, load};
 use crate::metrics::{self, Calls};
 use crate::pubsub::PubSubBlock;
-use crate::pubsub::cloudevent::{self, Origin};
+use crate::pubsub::cloudevent::{self, EventSource};
 use crate::ready::Ready;
 use crate::serve::{self, Connections};
 use crate::settings::Settings;
@@ -296,9 +296,9 @@ fn render(block: Arc<PubSubBlock>) -> Render {
         let entry = block.entries().find(|(name, _)| *name == delivery.topic.component);
         match (format, entry) {
             (config::model::Format::CloudEvent, Some((_, entry))) => {
-                let origin = Origin { identity: &entry.identity, stream: delivery.stream };
+                let source = EventSource { identity: &entry.identity, stream: delivery.stream };
                 let message = &delivery.message;
-                cloudevent::envelope(&delivery.topic, message, origin, message.at.wall_ms)
+                cloudevent::envelope(&delivery.topic, message, source, message.at.wall_ms)
             }
             _ => delivery.message.data.clone(),
         }

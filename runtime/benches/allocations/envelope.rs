@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use runtime::pubsub::cloudevent::{Origin, envelope};
+use runtime::pubsub::cloudevent::{EventSource, envelope};
 use store_forward::consumer::Message;
 use store_forward::ids::{Epoch, NodeId, Sequence, StreamId};
 use store_forward::record::{Timestamp, Topic};
@@ -33,9 +33,9 @@ pub(crate) fn figures() -> [(&'static str, f64); 4] {
 fn count(message: &Message) -> f64 {
     let identity = Identity { node: NodeId("device".into()), epoch: Epoch(7) };
     let topic = Topic::new("pubsub", "orders");
-    let origin = Origin { identity: &identity, stream: StreamId(3) };
+    let source = EventSource { identity: &identity, stream: StreamId(3) };
     let counted = allocation_counter::measure(|| {
-        black_box(envelope(&topic, message, origin, WALL_MS));
+        black_box(envelope(&topic, message, source, WALL_MS));
     });
     counted.count_total as f64
 }

@@ -16,7 +16,7 @@ use store_forward::store::Identity;
 use tokio::sync::Semaphore;
 
 use super::answer;
-use super::cloudevent::{CONTENT_TYPE, Event, Origin};
+use super::cloudevent::{CONTENT_TYPE, Event, EventSource};
 use super::route::Routes;
 use super::subscriptions::{Settings, Subscription};
 use crate::app::{AppChannel, CallError};
@@ -144,10 +144,10 @@ impl AppSink {
         self.channel.call(Method::POST, path, headers, Bytes::from(body)).await
     }
 
-    fn event(&self, delivery: &Delivery) -> Event {
-        let origin = Origin { identity: &self.identity, stream: delivery.stream };
+    fn event<'a>(&self, delivery: &'a Delivery) -> Event<'a> {
+        let source = EventSource { identity: &self.identity, stream: delivery.stream };
         let make = if self.settings.raw { Event::raw } else { Event::of };
-        make(&delivery.topic, &delivery.message, origin, self.clock.read().wall_ms)
+        make(&delivery.topic, &delivery.message, source, self.clock.read().wall_ms)
     }
 
     fn headers(&self, delivery: &Delivery) -> Vec<(HeaderName, HeaderValue)> {

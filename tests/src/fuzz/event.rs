@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use runtime::pubsub::cloudevent::{Event, Origin, Publish, accept};
+use runtime::pubsub::cloudevent::{Event, EventSource, Publish, accept};
 use serde_json::Value;
 use store_forward::consumer::Message;
 use store_forward::ids::{Epoch, NodeId, Sequence, StreamId};
@@ -48,12 +48,12 @@ fn deliver(message: &NewMessage) {
     assert!(message.priority <= 7);
     assert_ne!(message.ttl_ms, Some(0));
     let identity = Identity { node: NodeId("node".into()), epoch: Epoch(7) };
-    let origin = Origin { identity: &identity, stream: StreamId(3) };
+    let source = EventSource { identity: &identity, stream: StreamId(3) };
     let topic = Topic::new("pubsub", "topic");
     let stored = stored(message);
     for event in [
-        Event::of(&topic, &stored, origin, 1_767_225_600_000),
-        Event::raw(&topic, &stored, origin, 1_767_225_600_000),
+        Event::of(&topic, &stored, source, 1_767_225_600_000),
+        Event::raw(&topic, &stored, source, 1_767_225_600_000),
     ] {
         let json: Value = serde_json::from_slice(&event.to_json()).unwrap_or_else(|error| {
             // What the publisher nested deeper than we read, or a number larger than we read, is

@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
+mod model;
+
+use base64::Engine;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use store_forward::ids::{Epoch, NodeId};
@@ -45,9 +48,9 @@ fn stored(message: NewMessage) -> Message {
 
 fn delivered(message: &Message) -> Value {
     let identity = identity();
-    let origin = Origin { identity: &identity, stream: StreamId(3) };
+    let source = EventSource { identity: &identity, stream: StreamId(3) };
     let topic = Topic::new("pubsub", "orders");
-    serde_json::from_slice(&envelope(&topic, message, origin, 1_800_000_000_999)).unwrap()
+    serde_json::from_slice(&envelope(&topic, message, source, 1_800_000_000_999)).unwrap()
 }
 
 fn round_trip(body: &[u8], content_type: Option<&str>, pairs: &[(&str, &str)]) -> Value {
@@ -86,8 +89,8 @@ fn a_json_payload_keeps_its_numbers_exact() {
     let message =
         stored(accept(publish(body, Some("application/json; charset=utf-8"), &metadata)).unwrap());
     let identity = identity();
-    let origin = Origin { identity: &identity, stream: StreamId(1) };
-    let text = envelope(&Topic::new("p", "t"), &message, origin, 0);
+    let source = EventSource { identity: &identity, stream: StreamId(1) };
+    let text = envelope(&Topic::new("p", "t"), &message, source, 0);
     let text = String::from_utf8(text).unwrap();
     assert!(text.contains(r#""data":{"n": 12345678901234567890123, "d": 1.10}"#), "{text}");
 }
@@ -242,26 +245,26 @@ fn a_raw_publish_is_read_as_an_event_or_arrives_as_binary_data() {
 #[test]
 fn a_raw_subscription_gets_the_bytes_a_broker_would_carry() {
     let identity = identity();
-    let origin = Origin { identity: &identity, stream: StreamId(3) };
+    let source = EventSource { identity: &identity, stream: StreamId(3) };
     let topic = Topic::new("pubsub", "orders");
     let plain = metadata(&[]);
     let wrapped = stored(accept(publish(b"x", None, &plain)).unwrap());
-    let event = Event::raw(&topic, &wrapped, origin, 0);
+    let event = Event::raw(&topic, &wrapped, source, 0);
     let carried = BASE64.decode(event.text("data_base64").unwrap()).unwrap();
-    assert_eq!(carried, envelope(&topic, &wrapped, origin, 0));
+    assert_eq!(carried, envelope(&topic, &wrapped, source, 0));
     assert_eq!(event.text("datacontenttype").as_deref(), Some("application/octet-stream"));
 
     let raw = metadata(&[("rawPayload", "true")]);
     let raw = stored(accept(publish(b"{1", None, &raw)).unwrap());
-    let event = Event::raw(&topic, &raw, origin, 0);
+    let event = Event::raw(&topic, &raw, source, 0);
     assert_eq!(BASE64.decode(event.text("data_base64").unwrap()).unwrap(), b"{1");
 }
 
 #[test]
 fn an_id_never_changes_with_the_version_of_the_program() {
     let identity = identity();
-    let origin = Origin { identity: &identity, stream: StreamId(3) };
-    assert_eq!(event_id(origin, Sequence(42)).to_string(), GOLDEN_ID);
+    let source = EventSource { identity: &identity, stream: StreamId(3) };
+    assert_eq!(event_id(source, Sequence(42)).to_string(), GOLDEN_ID);
 }
 
 const GOLDEN_ID: &str = "a07dc4fe-58a5-8648-ac00-00000000002a";
@@ -272,10 +275,10 @@ proptest! {
         a in 0u64..1 << 58, b in 0u64..1 << 58, stream in 1u32.., other in 1u32..,
     ) {
         let identity = identity();
-        let origin = |stream| Origin { identity: &identity, stream: StreamId(stream) };
-        let first = event_id(origin(stream), Sequence(a));
-        prop_assert_eq!(first == event_id(origin(stream), Sequence(b)), a == b);
-        prop_assert_eq!(first == event_id(origin(other), Sequence(a)), stream == other);
+        let source = |stream| EventSource { identity: &identity, stream: StreamId(stream) };
+        let first = event_id(source(stream), Sequence(a));
+        prop_assert_eq!(first == event_id(source(stream), Sequence(b)), a == b);
+        prop_assert_eq!(first == event_id(source(other), Sequence(a)), stream == other);
         prop_assert_eq!(first.get_version_num(), 8);
         prop_assert_eq!(first.get_variant(), uuid::Variant::RFC4122);
     }
@@ -317,8 +320,9 @@ fn a_dead_letter_says_why_it_is_one_however_it_was_published_and_is_read() {
         message.attributes.extend(marks.map(|(name, value)| (name.into(), value.into())));
         assert_eq!(delivered(&message)["deadletterreason"], json!(reason), "{body:?}");
         let identity = identity();
-        let origin = Origin { identity: &identity, stream: StreamId(4) };
-        let event = Event::raw(&Topic::new("pubsub", "dead"), &message, origin, 0);
+        let source = EventSource { identity: &identity, stream: StreamId(4) };
+        let topic = Topic::new("pubsub", "dead");
+        let event = Event::raw(&topic, &message, source, 0);
         assert_eq!(event.text("deadletterreason").as_deref(), Some(reason), "{body:?}");
     }
 }
