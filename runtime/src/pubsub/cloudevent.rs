@@ -1,7 +1,10 @@
-//! CloudEvents 1.0 as Dapr makes them: what a publish stores, and what a delivery sends.
+//! CloudEvents 1.0 as Dapr makes them: the message that a publish stores, the event that a delivery
+//! sends.
 //!
-//! What is stored holds only what can't be derived: the payload as it came, its content type, and
+//! A stored message holds only what can't be derived: the payload as it came, its content type, and
 //! the attributes that differ from the defaults. The envelope is made anew for each delivery.
+
+mod accept;
 
 use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
@@ -12,20 +15,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use store_forward::consumer::{DeadLetter, Message};
 use store_forward::ids::{Sequence, StreamId};
-use store_forward::record::{NewMessage, Topic};
+use store_forward::record::Topic;
 use store_forward::store::Identity;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
-use crate::json_error::explain;
+pub use accept::{AcceptError, MAX_ATTRIBUTE_BYTES, Publish, accept};
 
 /// The media type of a CloudEvent in JSON.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
-
-/// Bytes of one attribute: they travel in headers and are stored with every message.
-pub const MAX_ATTRIBUTE_BYTES: usize = 4096;
 
 const SPEC_VERSION: &str = "1.0";
 const DEFAULT_TYPE: &str = "com.dapr.event.sent";
@@ -41,78 +41,6 @@ const RAW: &str = "rawpayload";
 
 /// Why the JSON of an event can always be written.
 const ALWAYS_JSON: &str = "strings and JSON texts are always JSON";
-
-/// Why a publish can't be taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AcceptError {
-    /// A metadata value is not what it has to be.
-    #[error("{name} value must be {expected}: actual is '{value}'")]
-    Metadata {
-        /// The metadata's name.
-        name: &'static str,
-        /// What was given.
-        value: String,
-        /// What it has to be.
-        expected: &'static str,
-    },
-    /// An attribute is too long to travel in a header.
-    #[error(
-        "{name} has {bytes} bytes, the limit is {MAX_ATTRIBUTE_BYTES}: put long values into the payload"
-    )]
-    AttributeTooLong {
-        /// The attribute.
-        name: &'static str,
-        /// How long it is.
-        bytes: usize,
-    },
-    /// The content type says CloudEvent, the payload isn't one.
-    #[error(
-        "the payload is no JSON object ({0}): send an object, or another content type than application/cloudevents+json"
-    )]
-    NotAnEvent(String),
-}
-
-/// The parts of a publish request.
-#[derive(Debug)]
-pub struct Publish<'a> {
-    /// The payload.
-    pub body: Vec<u8>,
-    /// Its media type.
-    pub content_type: Option<&'a str>,
-    /// The request's metadata; names are looked up without regard to case.
-    pub metadata: &'a BTreeMap<String, String>,
-    /// The W3C `traceparent` header.
-    pub traceparent: Option<&'a str>,
-    /// The W3C `tracestate` header.
-    pub tracestate: Option<&'a str>,
-    /// Who publishes.
-    pub app_id: &'a str,
-}
-
-/// Turns a publish into the message that is stored.
-///
-/// # Errors
-/// When the metadata or a CloudEvent can't be understood.
-pub fn accept(publish: Publish<'_>) -> Result<NewMessage, AcceptError> {
-    let metadata = Lookup(publish.metadata);
-    let attributes = if metadata.flag("rawPayload")? {
-        vec![(RAW.to_owned(), "true".to_owned())]
-    } else if is_type(publish.content_type, CONTENT_TYPE) {
-        check_event(&publish.body)?;
-        attributes(&publish, Kind::CloudEvent)?
-    } else {
-        attributes(&publish, Kind::Data)?
-    };
-    Ok(NewMessage {
-        content_type: bounded("content-type", publish.content_type)?,
-        attributes,
-        key: bounded("partitionKey", metadata.get("partitionKey"))?,
-        priority: metadata.priority()?,
-        ttl_ms: metadata.ttl_ms()?,
-        data: publish.body,
-    })
-}
 
 /// The store and the stream of a message: with its sequence they name it for ever, so a delivery
 /// that is repeated has the same event id.
@@ -412,8 +340,8 @@ pub fn is_type(content_type: Option<&str>, expected: &str) -> bool {
         .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(expected))
 }
 
-/// Checks whether data of this content type can be other than UTF-8: text that names no other character
-/// set can't (RFC 6838, section 4.2.1).
+/// Checks whether data of this content type can be other than UTF-8: text that names no other
+/// character set can't (RFC 6838, section 4.2.1).
 #[must_use]
 pub fn may_be_binary(content_type: &str) -> bool {
     let lower = content_type.to_ascii_lowercase();
@@ -426,48 +354,6 @@ pub fn may_be_binary(content_type: &str) -> bool {
     !text || (parameters.contains("charset") && !parameters.contains("utf-8"))
 }
 
-/// What the payload of a publish is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Data,
-    CloudEvent,
-}
-
-/// Metadata by name, without regard to case.
-struct Lookup<'a>(&'a BTreeMap<String, String>);
-
-impl<'a> Lookup<'a> {
-    fn get(&self, name: &str) -> Option<&'a str> {
-        self.0.get(name).map(String::as_str).or_else(|| {
-            self.0
-                .iter()
-                .find(|(key, _)| key.eq_ignore_ascii_case(name))
-                .map(|(_, value)| value.as_str())
-        })
-    }
-
-    fn flag(&self, name: &'static str) -> Result<bool, AcceptError> {
-        let value = self.get(name).unwrap_or_default();
-        flag(value).ok_or_else(|| invalid(name, value, "a valid boolean"))
-    }
-
-    fn priority(&self) -> Result<u8, AcceptError> {
-        let Some(value) = self.get("priority") else { return Ok(0) };
-        let parsed = value.parse().ok().filter(|priority| *priority <= 7);
-        parsed.ok_or_else(|| invalid("priority", value, "an integer from 0 to 7"))
-    }
-
-    fn ttl_ms(&self) -> Result<Option<u64>, AcceptError> {
-        let Some(value) = self.get("ttlInSeconds").filter(|value| !value.is_empty()) else {
-            return Ok(None);
-        };
-        let seconds = value.parse::<u64>().ok().filter(|seconds| *seconds > 0);
-        seconds
-            .map(|seconds| Some(seconds.saturating_mul(1000)))
-            .ok_or_else(|| invalid("ttlInSeconds", value, "an integer higher than zero"))
-    }
-}
-
 /// A boolean as Go reads it; nothing is false.
 pub(super) fn flag(value: &str) -> Option<bool> {
     match value {
@@ -475,48 +361,6 @@ pub(super) fn flag(value: &str) -> Option<bool> {
         "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
         _ => None,
     }
-}
-
-/// The attributes to store, by name. A CloudEvent has its own: only its trace is told by headers.
-fn attributes(publish: &Publish<'_>, kind: Kind) -> Result<Vec<(String, String)>, AcceptError> {
-    let metadata = Lookup(publish.metadata);
-    let overridden = |name| match kind {
-        Kind::Data => metadata.get(name).filter(|value| !value.is_empty()),
-        Kind::CloudEvent => None,
-    };
-    let traceparent = overridden("cloudevent.traceparent").or(overridden("cloudevent.traceid"));
-    let app_id = (kind == Kind::Data).then_some(publish.app_id);
-    let found = [
-        ("id", overridden("cloudevent.id")),
-        ("source", overridden("cloudevent.source").or(app_id)),
-        ("subject", overridden("cloudevent.subject")),
-        ("traceparent", traceparent.or(publish.traceparent)),
-        ("tracestate", overridden("cloudevent.tracestate").or(publish.tracestate)),
-        ("type", overridden("cloudevent.type").filter(|value| *value != DEFAULT_TYPE)),
-    ];
-    let found = found
-        .into_iter()
-        .map(|(name, value)| Ok(bounded(name, value)?.map(|value| (name.to_owned(), value))));
-    found.filter_map(Result::transpose).collect()
-}
-
-fn bounded(name: &'static str, value: Option<&str>) -> Result<Option<String>, AcceptError> {
-    match value.filter(|value| !value.is_empty()) {
-        Some(value) if value.len() > MAX_ATTRIBUTE_BYTES => {
-            Err(AcceptError::AttributeTooLong { name, bytes: value.len() })
-        }
-        value => Ok(value.map(ToOwned::to_owned)),
-    }
-}
-
-fn check_event(body: &[u8]) -> Result<(), AcceptError> {
-    serde_json::from_slice::<Event<'_>>(body)
-        .map(|_| ())
-        .map_err(|error| AcceptError::NotAnEvent(explain(&error)))
-}
-
-fn invalid(name: &'static str, value: &str, expected: &'static str) -> AcceptError {
-    AcceptError::Metadata { name, value: value.to_owned(), expected }
 }
 
 /// The name and the value of the data: JSON as it is, bytes as Base64, anything else as a string.

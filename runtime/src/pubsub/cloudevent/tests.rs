@@ -6,7 +6,7 @@ use base64::Engine;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use store_forward::ids::{Epoch, NodeId};
-use store_forward::record::Timestamp;
+use store_forward::record::{NewMessage, Timestamp};
 
 use super::*;
 
