@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use runtime::admin::Status;
-use runtime::uplink::Snapshot;
+use runtime::uplink::UplinkSnapshot;
 use rustix::process::Signal;
 use serde_json::Value;
 use store_forward::store::{self, ConsumerStatus, StreamStatus};
@@ -283,7 +283,7 @@ impl Device {
     /// # Panics
     /// When it never has that uplink.
     #[must_use]
-    pub fn uplink(&self, name: &str) -> Snapshot {
+    pub fn uplink(&self, name: &str) -> UplinkSnapshot {
         until(&format!("there is the uplink {name}"), || {
             self.status().uplinks.into_iter().find(|uplink| uplink.name == name)
         })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use blocks::pubsub::cloudevent::{self, Origin};
+use blocks::pubsub::cloudevent::{self, EventSource};
 use blocks::registry::Components;
 use store_forward::consumer::Delivery;
 use store_forward::record::Op;
@@ -55,7 +55,7 @@ impl UplinkComponents for UplinkAccess {
 
     fn envelope(&self, delivery: &Delivery) -> Option<Vec<u8>> {
         let component = self.components.pubsub.get(&delivery.topic.component)?;
-        let origin = Origin { identity: &component.identity, stream: delivery.stream };
+        let origin = EventSource { identity: &component.identity, stream: delivery.stream };
         let message = &delivery.message;
         Some(cloudevent::envelope(&delivery.topic, message, origin, message.at.wall_ms))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use blocks::pubsub::cloudevent::{Event, Origin, Publish, accept};
+use blocks::pubsub::cloudevent::{Content, Event, EventSource, accept};
 use serde_json::Value;
 use store_forward::consumer::Message;
 use store_forward::ids::{Epoch, NodeId, Sequence, StreamId};
@@ -31,15 +31,14 @@ pub(super) fn run(data: &[u8]) {
         let name = METADATA[usize::from(input.byte().unwrap_or(0)) % METADATA.len()];
         metadata.insert(name.to_owned(), input.text());
     }
-    let publish = Publish {
-        body: input.0.to_vec(),
+    let content = Content {
+        data: input.0.to_vec(),
         content_type: Some(&content_type).filter(|text| !text.is_empty()).map(String::as_str),
         metadata: &metadata,
         traceparent: Some(&trace).filter(|text| !text.is_empty()).map(String::as_str),
         tracestate: None,
-        app_id: "app",
     };
-    if let Ok(message) = accept(publish) {
+    if let Ok(message) = accept(content, "app") {
         deliver(&message);
     }
 }
@@ -48,12 +47,12 @@ fn deliver(message: &NewMessage) {
     assert!(message.priority <= 7);
     assert_ne!(message.ttl_ms, Some(0));
     let identity = Identity { node: NodeId("node".into()), epoch: Epoch(7) };
-    let origin = Origin { identity: &identity, stream: StreamId(3) };
+    let source = EventSource { identity: &identity, stream: StreamId(3) };
     let topic = Topic::new("pubsub", "topic");
     let stored = stored(message);
     for event in [
-        Event::of(&topic, &stored, origin, 1_767_225_600_000),
-        Event::raw(&topic, &stored, origin, 1_767_225_600_000),
+        Event::of(&topic, &stored, source, 1_767_225_600_000),
+        Event::raw(&topic, &stored, source, 1_767_225_600_000),
     ] {
         let json: Value = serde_json::from_slice(&event.to_json()).unwrap_or_else(|error| {
             // What the publisher nested deeper than we read, or a number larger than we read, is

@@ -1,6 +1,6 @@
 //! Routing rules: compiled, and asked about an event.
 
-use blocks::pubsub::cloudevent::{Event, Origin};
+use blocks::pubsub::cloudevent::{Event, EventSource};
 use blocks::pubsub::route::Routes;
 use config::model::Rule;
 use store_forward::consumer::Message;
@@ -26,17 +26,15 @@ fn route(data: &[u8]) {
     let mut input = Input(data);
     let rule = Rule { matches: input.text(), path: "/matched".into() };
     let Ok(routes) = Routes::compile("pubsub/topic", &[rule], Some("default")) else { return };
-    assert!(matches!(routes.route(&event(input.0)), Some("/matched" | "/default")));
-}
-
-fn event(data: &[u8]) -> Event {
     let message = Message {
         content_type: Some("application/json".into()),
         attributes: vec![("type".into(), "order".into())],
-        data: data.to_vec(),
+        data: input.0.to_vec(),
         ..Message::default()
     };
     let identity = Identity { node: NodeId("node".into()), epoch: Epoch(1) };
-    let origin = Origin { identity: &identity, stream: StreamId(1) };
-    Event::of(&Topic::new("pubsub", "topic"), &message, origin, 0)
+    let source = EventSource { identity: &identity, stream: StreamId(1) };
+    let topic = Topic::new("pubsub", "topic");
+    let event = Event::of(&topic, &message, source, 0);
+    assert!(matches!(routes.route(&event), Some("/matched" | "/default")));
 }

@@ -1,28 +1,28 @@
-//! CloudEvents 1.0 as Dapr makes them: what a publish stores, and what a delivery sends.
+//! CloudEvents 1.0 as Dapr makes them: the message that a publish stores, the event that a delivery
+//! sends.
 //!
-//! What is stored holds only what can't be derived: the payload as it came, its content type, and
+//! A stored message holds only what can't be derived: the payload as it came, its content type, and
 //! the attributes that differ from the defaults. The envelope is made anew for each delivery.
 
-use std::borrow::Cow;
+mod accept;
+
+use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 
-use base64::Engine;
+use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use components::port::pubsub::{
-    DeadLetter, Identity, Message, Outgoing, Sequence, StreamId, Topic,
-};
+use components::port::pubsub::{DeadLetter, Identity, Message, Sequence, StreamId, Topic};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
-use crate::json_error::explain;
+pub use accept::{AcceptError, Content, MAX_ATTRIBUTE_BYTES, accept};
 
 /// The media type of a CloudEvent in JSON.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
-
-/// Bytes of one attribute: they travel in headers and are stored with every message.
-pub const MAX_ATTRIBUTE_BYTES: usize = 4096;
 
 const SPEC_VERSION: &str = "1.0";
 const DEFAULT_TYPE: &str = "com.dapr.event.sent";
@@ -36,121 +36,50 @@ pub const BINARY: &str = "application/octet-stream";
 /// Marks a message that was published with `rawPayload`: its payload is no event of ours.
 const RAW: &str = "rawpayload";
 
-/// Metadata that names an attribute, and the attribute. The later of two names for one wins.
-const OVERRIDES: [(&str, &str); 7] = [
-    ("cloudevent.id", "id"),
-    ("cloudevent.source", "source"),
-    ("cloudevent.type", "type"),
-    ("cloudevent.subject", "subject"),
-    ("cloudevent.traceid", "traceparent"),
-    ("cloudevent.traceparent", "traceparent"),
-    ("cloudevent.tracestate", "tracestate"),
-];
+/// Why the JSON of an event can always be written.
+const ALWAYS_JSON: &str = "strings and JSON texts are always JSON";
 
-/// Why a publish can't be taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AcceptError {
-    /// A metadata value is not what it has to be.
-    #[error("{name} value must be {expected}: actual is '{value}'")]
-    Metadata {
-        /// The metadata's name.
-        name: &'static str,
-        /// What was given.
-        value: String,
-        /// What it has to be.
-        expected: &'static str,
-    },
-    /// An attribute is too long to travel in a header.
-    #[error(
-        "{name} has {bytes} bytes, the limit is {MAX_ATTRIBUTE_BYTES}: put long values into the payload"
-    )]
-    AttributeTooLong {
-        /// The attribute.
-        name: &'static str,
-        /// How long it is.
-        bytes: usize,
-    },
-    /// The content type says CloudEvent, the payload isn't one.
-    #[error(
-        "the payload is no JSON object ({0}): send an object, or another content type than application/cloudevents+json"
-    )]
-    NotAnEvent(String),
-}
-
-/// The parts of a publish request.
-#[derive(Debug)]
-pub struct Publish<'a> {
-    /// The payload.
-    pub body: Vec<u8>,
-    /// Its media type.
-    pub content_type: Option<&'a str>,
-    /// The request's metadata; names are looked up without regard to case.
-    pub metadata: &'a BTreeMap<String, String>,
-    /// The W3C `traceparent` header.
-    pub traceparent: Option<&'a str>,
-    /// The W3C `tracestate` header.
-    pub tracestate: Option<&'a str>,
-    /// Who publishes.
-    pub app_id: &'a str,
-}
-
-/// What is stored of a publish.
-///
-/// # Errors
-/// When the metadata or a CloudEvent can't be understood.
-pub fn accept(publish: Publish<'_>) -> Result<Outgoing, AcceptError> {
-    let metadata = Lookup(publish.metadata);
-    let attributes = if metadata.flag("rawPayload")? {
-        vec![(RAW.to_owned(), "true".to_owned())]
-    } else if is_type(publish.content_type, CONTENT_TYPE) {
-        check_event(&publish.body)?;
-        attributes(&publish, &[])?
-    } else {
-        attributes(&publish, &OVERRIDES)?
-    };
-    Ok(Outgoing {
-        content_type: bounded("content-type", publish.content_type)?,
-        attributes,
-        key: bounded("partitionKey", metadata.get("partitionKey"))?,
-        priority: metadata.priority()?,
-        ttl_ms: metadata.ttl_ms()?,
-        data: publish.body,
-    })
-}
-
-/// What names a message for ever: a delivery that is repeated has the same event id.
+/// The store and the stream of a message: with its sequence they name it for ever, so a delivery
+/// that is repeated has the same event id.
 #[derive(Clone, Copy, Debug)]
-pub struct Origin<'a> {
+pub struct EventSource<'a> {
     /// The device and the life of its store.
     pub identity: &'a Identity,
     /// The stream.
     pub stream: StreamId,
 }
 
-/// A CloudEvent: its attributes and data, each as JSON text, so that numbers stay exact.
-#[derive(Debug)]
-pub struct Event {
-    fields: BTreeMap<String, Box<RawValue>>,
+/// A CloudEvent: its attributes and data by name. Most are borrowed from the message until they are
+/// written into the JSON; JSON texts are kept as they came, so that numbers stay exact.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct Event<'a> {
+    #[serde(borrow)]
+    fields: BTreeMap<Name<'a>, Value<'a>>,
 }
 
-impl Event {
-    /// The event of a message; `now_ms` is the wall clock's (milliseconds since 1970) and only used
-    /// for `expiration`.
+impl<'a> Event<'a> {
+    /// Makes the event of a message; `now_ms` is the wall clock's (milliseconds since 1970) and only
+    /// used for `expiration`.
     #[must_use]
-    pub fn of(topic: &Topic, message: &Message, origin: Origin<'_>, now_ms: i64) -> Self {
-        let Birth { id, topic, wall_ms } = &Birth::of(topic, message, origin);
+    pub fn of(
+        topic: &'a Topic,
+        message: &'a Message,
+        source: EventSource<'_>,
+        now_ms: i64,
+    ) -> Self {
+        let publication = Publication::of(topic, message, source);
         if message.attribute(RAW).is_some() {
-            return Self::of_raw_publish(topic, message, *id).with_reason(message);
+            return Self::of_raw_publish(publication, message).with_reason(message);
         }
         let mut event = if is_type(message.content_type.as_deref(), CONTENT_TYPE) {
             Self::parse(&message.data).unwrap_or_else(|| Self::new(message))
         } else {
             Self::new(message)
         };
-        event.default("id", || Some(id.to_string()));
-        event.default("time", || rfc3339(*wall_ms));
-        event.complete(topic);
+        event.default("id", || Some(Value::Id(publication.id)));
+        event.default("time", || rfc3339(publication.wall_ms));
+        event.complete(publication);
         event.trace(message);
         if let Some(left) = message.expires_in_ms {
             let left = i64::try_from(left).unwrap_or(i64::MAX);
@@ -161,23 +90,27 @@ impl Event {
         event.with_reason(message)
     }
 
-    /// What a subscription with `rawPayload` gets: the bytes that a broker would carry, as binary
-    /// data.
+    /// Makes what a subscription with `rawPayload` gets: the bytes that a broker would carry, as
+    /// binary data.
     #[must_use]
-    pub fn raw(topic: &Topic, message: &Message, origin: Origin<'_>, now_ms: i64) -> Self {
-        let Birth { id, topic: first, .. } = &Birth::of(topic, message, origin);
-        let event = if message.attribute(RAW).is_some() {
-            Self::wrap(first, &message.data, *id)
+    pub fn raw(
+        topic: &'a Topic,
+        message: &'a Message,
+        source: EventSource<'_>,
+        now_ms: i64,
+    ) -> Self {
+        let carried = if message.attribute(RAW).is_some() {
+            Cow::Borrowed(message.data.as_slice())
         } else {
-            Self::wrap(first, &Self::of(topic, message, origin, now_ms).to_json(), *id)
+            Cow::Owned(Self::of(topic, message, source, now_ms).to_json())
         };
-        event.with_reason(message)
+        Self::wrap(Publication::of(topic, message, source), carried).with_reason(message)
     }
 
     /// The attribute's or the data's JSON text.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&RawValue> {
-        self.fields.get(name).map(AsRef::as_ref)
+    pub fn get(&self, name: &str) -> Option<Cow<'_, RawValue>> {
+        self.fields.get(name).map(Value::to_raw)
     }
 
     /// The attribute, if it is a string.
@@ -187,23 +120,27 @@ impl Event {
     }
 
     /// Names and JSON texts, by name.
-    pub fn fields(&self) -> impl Iterator<Item = (&str, &RawValue)> {
-        self.fields.iter().map(|(name, raw)| (name.as_str(), raw.as_ref()))
+    pub fn fields(&self) -> impl Iterator<Item = (&str, Cow<'_, RawValue>)> {
+        self.fields.iter().map(|(name, value)| (&*name.0, value.to_raw()))
     }
 
     /// The event in CloudEvents' JSON format.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(&self.fields).expect("strings and JSON texts are always JSON")
+        // Quotes, a colon and a comma around each name.
+        let fields = self.fields.iter().map(|(name, value)| name.0.len() + 4 + value.json_bytes());
+        let mut json = Vec::with_capacity(2 + fields.sum::<usize>());
+        serde_json::to_writer(&mut json, self).expect(ALWAYS_JSON);
+        json
     }
 
     /// The event as one JSON text, to be put into another.
     #[must_use]
     pub fn to_raw(&self) -> Box<RawValue> {
-        to_raw_value(&self.fields).expect("strings and JSON texts are always JSON")
+        to_raw_value(self).expect(ALWAYS_JSON)
     }
 
-    fn new(message: &Message) -> Self {
+    fn new(message: &'a Message) -> Self {
         let mut event = Self { fields: BTreeMap::new() };
         let content_type = message.content_type.as_deref().unwrap_or(DEFAULT_DATA_CONTENT_TYPE);
         event.set("datacontenttype", content_type);
@@ -212,44 +149,43 @@ impl Event {
                 event.set(name, value);
             }
         }
-        event.set_data(content_type, &message.data);
+        let (name, data) = data(content_type, &message.data);
+        event.set(name, data);
         event
     }
 
-    /// As with Dapr, a raw publish is read as a CloudEvent; what is none arrives as binary data.
-    fn of_raw_publish(topic: &Topic, message: &Message, id: Uuid) -> Self {
+    /// Reads a raw publish as a CloudEvent, as Dapr does; what is none arrives as binary data.
+    fn of_raw_publish(publication: Publication<'a>, message: &'a Message) -> Self {
         let Some(mut event) = Self::parse(&message.data) else {
-            return Self::wrap(topic, &message.data, id);
+            return Self::wrap(publication, Cow::Borrowed(&message.data));
         };
-        event.default("id", || Some(id.to_string()));
-        event.complete(topic);
+        event.default("id", || Some(Value::Id(publication.id)));
+        event.complete(publication);
         event
     }
 
-    fn wrap(topic: &Topic, data: &[u8], id: Uuid) -> Self {
+    fn wrap(publication: Publication<'a>, data: Cow<'a, [u8]>) -> Self {
         let mut event = Self { fields: BTreeMap::new() };
-        event.set("id", &id.to_string());
+        event.set("id", Value::Id(publication.id));
         event.set("datacontenttype", BINARY);
-        event.set_data(BINARY, data);
-        event.complete(topic);
+        event.set("data_base64", Value::Base64(data));
+        event.complete(publication);
         event
     }
 
-    fn parse(data: &[u8]) -> Option<Self> {
-        serde_json::from_slice(data).ok().map(|fields| Self { fields })
+    fn parse(data: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(data).ok()
     }
 
-    fn complete(&mut self, topic: &Topic) {
-        self.set("topic", &topic.name);
-        self.set("pubsubname", &topic.component);
-        for (name, value) in
-            [("source", DEFAULT_SOURCE), ("type", DEFAULT_TYPE), ("specversion", SPEC_VERSION)]
-        {
-            self.default(name, || Some(value.to_owned()));
-        }
+    fn complete(&mut self, publication: Publication<'a>) {
+        self.set("topic", publication.topic);
+        self.set("pubsubname", publication.pubsub);
+        self.default("source", || Some(DEFAULT_SOURCE.into()));
+        self.default("type", || Some(DEFAULT_TYPE.into()));
+        self.default("specversion", || Some(SPEC_VERSION.into()));
     }
 
-    fn trace(&mut self, message: &Message) {
+    fn trace(&mut self, message: &'a Message) {
         if let Some(parent) = message.attribute("traceparent") {
             self.set("traceid", parent);
             self.set("traceparent", parent);
@@ -257,74 +193,131 @@ impl Event {
         }
     }
 
-    /// A dead letter says why it is one.
-    fn with_reason(mut self, message: &Message) -> Self {
+    /// Adds to a dead letter why it is one.
+    fn with_reason(mut self, message: &'a Message) -> Self {
         if let Some(letter) = DeadLetter::of(message) {
             self.set(DEAD_LETTER_REASON, letter.reason);
         }
         self
     }
 
-    fn set(&mut self, name: &str, value: &str) {
-        self.fields.insert(name.to_owned(), json_text(value));
+    fn set(&mut self, name: &'static str, value: impl Into<Value<'a>>) {
+        self.fields.insert(Name(Cow::Borrowed(name)), value.into());
     }
 
-    fn default(&mut self, name: &str, value: impl FnOnce() -> Option<String>) {
-        let missing = self.get(name).is_none_or(|raw| raw.get() == "null");
+    fn default(&mut self, name: &'static str, value: impl FnOnce() -> Option<Value<'a>>) {
+        let missing = self.fields.get(name).is_none_or(Value::is_null);
         if let Some(value) = missing.then(value).flatten() {
-            self.set(name, &value);
+            self.set(name, value);
+        }
+    }
+}
+
+/// The name of an attribute, borrowed where it has no escapes.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(transparent)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Borrow<str> for Name<'_> {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An attribute or the data, as it is at hand.
+#[derive(Debug)]
+enum Value<'a> {
+    Json(&'a RawValue),
+    Text(Cow<'a, str>),
+    Id(Uuid),
+    Base64(Cow<'a, [u8]>),
+}
+
+impl Value<'_> {
+    fn is_null(&self) -> bool {
+        matches!(self, Self::Json(raw) if raw.get() == "null")
+    }
+
+    fn to_raw(&self) -> Cow<'_, RawValue> {
+        match self {
+            Self::Json(raw) => Cow::Borrowed(raw),
+            other => Cow::Owned(to_raw_value(other).expect(ALWAYS_JSON)),
         }
     }
 
-    fn set_data(&mut self, content_type: &str, data: &[u8]) {
-        let text = std::str::from_utf8(data);
-        let (name, value) = if is_type(Some(content_type), BINARY) || text.is_err() {
-            ("data_base64", json_text(&BASE64.encode(data)))
-        } else if is_type(Some(content_type), "application/json") {
-            let parsed = serde_json::from_slice(data);
-            ("data", parsed.unwrap_or_else(|_| json_text(text.unwrap_or_default())))
-        } else {
-            ("data", json_text(text.unwrap_or_default()))
-        };
-        self.fields.insert(name.to_owned(), value);
+    /// Bytes of its JSON text, without those that escapes add.
+    fn json_bytes(&self) -> usize {
+        match self {
+            Self::Json(raw) => raw.get().len(),
+            Self::Text(text) => 2 + text.len(),
+            Self::Id(_) => 2 + Hyphenated::LENGTH,
+            Self::Base64(bytes) => 2 + bytes.len().div_ceil(3) * 4,
+        }
     }
 }
 
-/// What an event says of its publishing. As with Dapr, which forwards an event as it is, a dead
-/// letter says what the message said that it is a copy of.
-struct Birth<'a> {
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Value<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(Self::Json)
+    }
+}
+
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Json(raw) => raw.serialize(serializer),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Id(id) => {
+                serializer.serialize_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+            }
+            Self::Base64(bytes) => serializer.collect_str(&Base64Display::new(bytes, &BASE64)),
+        }
+    }
+}
+
+/// The publish that an event tells of. As with Dapr, which forwards an event as it is, a dead letter
+/// tells of the message that it is a copy of.
+#[derive(Clone, Copy)]
+struct Publication<'a> {
     id: Uuid,
-    topic: Cow<'a, Topic>,
+    pubsub: &'a str,
+    topic: &'a str,
     wall_ms: i64,
 }
 
-impl<'a> Birth<'a> {
-    fn of(topic: &'a Topic, message: &Message, origin: Origin<'_>) -> Self {
+impl<'a> Publication<'a> {
+    fn of(topic: &'a Topic, message: &'a Message, source: EventSource<'_>) -> Self {
+        let pubsub = topic.component.as_str();
         let Some(letter) = DeadLetter::of(message) else {
-            let id = event_id(origin, message.sequence);
-            return Self { id, topic: Cow::Borrowed(topic), wall_ms: message.at.wall_ms };
+            let id = event_id(source, message.sequence);
+            return Self { id, pubsub, topic: &topic.name, wall_ms: message.at.wall_ms };
         };
-        let id = event_id(Origin { stream: letter.stream, ..origin }, letter.sequence);
-        let topic = Topic::new(topic.component.as_str(), letter.topic);
-        Self { id, topic: Cow::Owned(topic), wall_ms: letter.wall_ms }
+        let id = event_id(EventSource { stream: letter.stream, ..source }, letter.sequence);
+        Self { id, pubsub, topic: letter.topic, wall_ms: letter.wall_ms }
     }
 }
 
-/// The CloudEvent of a message, as JSON.
+/// Makes the CloudEvent of a message, as JSON.
 #[must_use]
-pub fn envelope(topic: &Topic, message: &Message, origin: Origin<'_>, now_ms: i64) -> Vec<u8> {
-    Event::of(topic, message, origin, now_ms).to_json()
+pub fn envelope(topic: &Topic, message: &Message, source: EventSource<'_>, now_ms: i64) -> Vec<u8> {
+    Event::of(topic, message, source, now_ms).to_json()
 }
 
-/// A UUID of version 8 (RFC 9562, section 5.8): 64 bits of hash over node, epoch and stream, then
+/// Makes a UUID of version 8 (RFC 9562, section 5.8): 64 bits of hash over node, epoch and stream, then
 /// 58 bits of sequence. Within a stream it can't repeat; over a fleet it is as unique as 64 bits are.
 #[must_use]
-pub fn event_id(origin: Origin<'_>, sequence: Sequence) -> Uuid {
+pub fn event_id(source: EventSource<'_>, sequence: Sequence) -> Uuid {
     let mut hash = Fnv::new();
-    hash.write(origin.identity.node.0.as_bytes());
+    hash.write(source.identity.node.0.as_bytes());
     hash.write(&[0xff]); // No byte of UTF-8: the node's name ends here.
-    hash.write(&origin.identity.epoch.0.to_le_bytes());
-    hash.write(&origin.stream.0.to_le_bytes());
+    hash.write(&source.identity.epoch.0.to_le_bytes());
+    hash.write(&source.stream.0.to_le_bytes());
     let hash = hash.finish();
     let [a, b, c, d, e, f, g, h] = hash.to_be_bytes();
     let mut bytes = [0; 16];
@@ -336,7 +329,7 @@ pub fn event_id(origin: Origin<'_>, sequence: Sequence) -> Uuid {
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
-/// Whether a content type names this media type; parameters and case don't matter.
+/// Checks whether a content type names this media type; parameters and case don't matter.
 #[must_use]
 pub fn is_type(content_type: Option<&str>, expected: &str) -> bool {
     content_type
@@ -344,8 +337,8 @@ pub fn is_type(content_type: Option<&str>, expected: &str) -> bool {
         .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(expected))
 }
 
-/// Whether data of this content type can be other than UTF-8: text that names no other character
-/// set can't (RFC 6838, section 4.2.1).
+/// Checks whether data of this content type can be other than UTF-8: text that names no other
+/// character set can't (RFC 6838, section 4.2.1).
 #[must_use]
 pub fn may_be_binary(content_type: &str) -> bool {
     let lower = content_type.to_ascii_lowercase();
@@ -358,43 +351,8 @@ pub fn may_be_binary(content_type: &str) -> bool {
     !text || (parameters.contains("charset") && !parameters.contains("utf-8"))
 }
 
-/// Metadata by name, without regard to case.
-struct Lookup<'a>(&'a BTreeMap<String, String>);
-
-impl<'a> Lookup<'a> {
-    fn get(&self, name: &str) -> Option<&'a str> {
-        self.0.get(name).map(String::as_str).or_else(|| {
-            self.0
-                .iter()
-                .find(|(key, _)| key.eq_ignore_ascii_case(name))
-                .map(|(_, value)| value.as_str())
-        })
-    }
-
-    fn flag(&self, name: &'static str) -> Result<bool, AcceptError> {
-        let value = self.get(name).unwrap_or_default();
-        flag(value).ok_or_else(|| invalid(name, value, "a valid boolean"))
-    }
-
-    fn priority(&self) -> Result<u8, AcceptError> {
-        let Some(value) = self.get("priority") else { return Ok(0) };
-        let parsed = value.parse().ok().filter(|priority| *priority <= 7);
-        parsed.ok_or_else(|| invalid("priority", value, "an integer from 0 to 7"))
-    }
-
-    fn ttl_ms(&self) -> Result<Option<u64>, AcceptError> {
-        let Some(value) = self.get("ttlInSeconds").filter(|value| !value.is_empty()) else {
-            return Ok(None);
-        };
-        let seconds = value.parse::<u64>().ok().filter(|seconds| *seconds > 0);
-        seconds
-            .map(|seconds| Some(seconds.saturating_mul(1000)))
-            .ok_or_else(|| invalid("ttlInSeconds", value, "an integer higher than zero"))
-    }
-}
-
 /// A boolean as Go reads it; nothing is false.
-pub fn flag(value: &str) -> Option<bool> {
+pub(super) fn flag(value: &str) -> Option<bool> {
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
@@ -402,55 +360,22 @@ pub fn flag(value: &str) -> Option<bool> {
     }
 }
 
-fn attributes(
-    publish: &Publish<'_>,
-    overrides: &[(&'static str, &'static str)],
-) -> Result<Vec<(String, String)>, AcceptError> {
-    let mut found: BTreeMap<&'static str, &str> = BTreeMap::new();
-    if !overrides.is_empty() {
-        found.insert("source", publish.app_id);
-    }
-    found.extend(publish.traceparent.map(|value| ("traceparent", value)));
-    found.extend(publish.tracestate.map(|value| ("tracestate", value)));
-    for (name, attribute) in overrides {
-        let value = Lookup(publish.metadata).get(name).filter(|value| !value.is_empty());
-        found.extend(value.map(|value| (*attribute, value)));
-    }
-    if found.get("type") == Some(&DEFAULT_TYPE) {
-        found.remove("type");
-    }
-    let found = found
-        .into_iter()
-        .map(|(name, value)| Ok(bounded(name, Some(value))?.map(|value| (name.to_owned(), value))));
-    found.filter_map(Result::transpose).collect()
-}
-
-fn bounded(name: &'static str, value: Option<&str>) -> Result<Option<String>, AcceptError> {
-    match value.filter(|value| !value.is_empty()) {
-        Some(value) if value.len() > MAX_ATTRIBUTE_BYTES => {
-            Err(AcceptError::AttributeTooLong { name, bytes: value.len() })
+/// The name and the value of the data: JSON as it is, bytes as Base64, anything else as a string.
+fn data<'a>(content_type: &str, data: &'a [u8]) -> (&'static str, Value<'a>) {
+    let is = |expected| is_type(Some(content_type), expected);
+    match std::str::from_utf8(data) {
+        Ok(text) if is("application/json") => {
+            ("data", serde_json::from_str(text).unwrap_or_else(|_| text.into()))
         }
-        value => Ok(value.map(ToOwned::to_owned)),
+        Ok(text) if !is(BINARY) => ("data", text.into()),
+        _ => ("data_base64", Value::Base64(Cow::Borrowed(data))),
     }
 }
 
-fn check_event(body: &[u8]) -> Result<(), AcceptError> {
-    serde_json::from_slice::<BTreeMap<String, &RawValue>>(body)
-        .map(|_| ())
-        .map_err(|error| AcceptError::NotAnEvent(explain(&error)))
-}
-
-fn invalid(name: &'static str, value: &str, expected: &'static str) -> AcceptError {
-    AcceptError::Metadata { name, value: value.to_owned(), expected }
-}
-
-fn json_text(value: &str) -> Box<RawValue> {
-    to_raw_value(value).expect("a string is always JSON")
-}
-
-fn rfc3339(wall_ms: i64) -> Option<String> {
+fn rfc3339<'a>(wall_ms: i64) -> Option<Value<'a>> {
     let nanos = i128::from(wall_ms) * 1_000_000;
-    OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?.format(&Rfc3339).ok()
+    let text = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?.format(&Rfc3339).ok()?;
+    Some(Value::Text(Cow::Owned(text)))
 }
 
 /// FNV-1a with a finalizer: stable for ever, as event ids have to be; std's hashers aren't.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use components::port::pubsub::{Outgoing, PublishError};
 use components::topic;
 
-use super::cloudevent::{self, AcceptError};
+use super::cloudevent::{self, AcceptError, Content};
 use super::scope::Operation;
 use crate::fault::{Detail, Fault, Kind, Metadata, Reason};
 use crate::principal::Principal;
@@ -19,16 +19,8 @@ pub struct Publish<'a> {
     pub pubsub: &'a str,
     /// The topic.
     pub topic: &'a str,
-    /// The payload.
-    pub data: Vec<u8>,
-    /// The payload's media type.
-    pub content_type: Option<&'a str>,
-    /// The request's metadata; names are looked up without regard to case.
-    pub metadata: &'a Metadata,
-    /// The W3C `traceparent`.
-    pub traceparent: Option<&'a str>,
-    /// The W3C `tracestate`.
-    pub tracestate: Option<&'a str>,
+    /// The payload, its type and its metadata.
+    pub content: Content<'a>,
 }
 
 /// Messages to be published together.
@@ -96,16 +88,10 @@ pub async fn publish(
     by: &Principal,
     publish: Publish<'_>,
 ) -> Result<(), Fault> {
-    let Publish { pubsub, topic, data, content_type, metadata, traceparent, tracestate } = publish;
+    let Publish { pubsub, topic, content } = publish;
+    let metadata = content.metadata;
     let permit = permit(registry, by, pubsub, topic).map_err(|f| f.with_request(metadata))?;
-    let message = cloudevent::accept(cloudevent::Publish {
-        body: data,
-        content_type,
-        metadata,
-        traceparent,
-        tracestate,
-        app_id: by.name(),
-    });
+    let message = cloudevent::accept(content, by.name());
     let message = message.map_err(|error| unacceptable(pubsub, by, metadata, error))?;
     permit.publish(vec![message]).await
 }
@@ -129,15 +115,14 @@ pub async fn publish_bulk(
     for BulkEntry { id, data, content_type, metadata: own } in entries {
         let mut metadata = metadata.clone();
         metadata.extend(own);
-        let accepted = cloudevent::accept(cloudevent::Publish {
-            body: data,
+        let content = Content {
+            data,
             content_type: Some(&content_type),
             metadata: &metadata,
             traceparent,
             tracestate,
-            app_id: by.name(),
-        });
-        match accepted {
+        };
+        match cloudevent::accept(content, by.name()) {
             Ok(message) => {
                 ids.push(id);
                 messages.push(message);

@@ -11,7 +11,7 @@ use components::port::pubsub::{
 };
 use futures_util::future::BoxFuture;
 
-use super::cloudevent::{Event, Origin};
+use super::cloudevent::{Event, EventSource};
 use super::route::Routes;
 use super::subscriptions::{Settings, Subscription, consumer_name};
 use crate::app::App;
@@ -139,14 +139,14 @@ impl AppSink {
         self.app.deliver_batch(batch).await
     }
 
-    fn event(&self, delivery: &Delivery) -> Event {
-        let origin = Origin { identity: &self.identity, stream: delivery.stream };
+    fn event<'a>(&self, delivery: &'a Delivery) -> Event<'a> {
+        let origin = EventSource { identity: &self.identity, stream: delivery.stream };
         let make = if self.settings.raw { Event::raw } else { Event::of };
         make(&delivery.topic, &delivery.message, origin, self.clock.read().wall_ms)
     }
 }
 
-fn entry<'a>(delivery: &'a Delivery, event: &Event) -> BatchEntry<'a> {
+fn entry<'a>(delivery: &'a Delivery, event: &Event<'_>) -> BatchEntry<'a> {
     BatchEntry {
         id: format!("{}-{}", delivery.stream, delivery.message.sequence),
         event: event.to_raw(),

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use blocks::fault::Metadata;
 use blocks::json_error::explain;
-use blocks::pubsub::cloudevent::{self, is_type};
+use blocks::pubsub::cloudevent::{self, Content, is_type};
 use blocks::pubsub::publish::{unreadable, unserializable};
 use blocks::pubsub::{self, BulkEntry, BulkOutcome, Publish, PublishBulk};
 use blocks::{Fault, Principal};
@@ -43,15 +43,14 @@ pub(super) async fn publish(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<StatusCode, ApiError> {
-    let message = Publish {
-        pubsub: &target.pubsub,
-        topic: &target.topic,
+    let content = Content {
         data: body.into(),
         content_type: text(&headers, header::CONTENT_TYPE.as_str()),
         metadata: &query.metadata(),
         traceparent: text(&headers, "traceparent"),
         tracestate: text(&headers, "tracestate"),
     };
+    let message = Publish { pubsub: &target.pubsub, topic: &target.topic, content };
     pubsub::publish(&api.registry(), &api.principal, message).await?;
     Ok(StatusCode::NO_CONTENT)
 }

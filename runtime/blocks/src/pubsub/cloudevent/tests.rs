@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
-use components::port::pubsub::{Epoch, NodeId, Timestamp};
+mod model;
+
+use base64::Engine;
+use components::port::pubsub::{Epoch, NodeId, Outgoing, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -14,15 +17,12 @@ fn publish<'a>(
     body: &[u8],
     content_type: Option<&'a str>,
     metadata: &'a BTreeMap<String, String>,
-) -> Publish<'a> {
-    Publish {
-        body: body.to_vec(),
-        content_type,
-        metadata,
-        traceparent: None,
-        tracestate: None,
-        app_id: "shop",
-    }
+) -> Content<'a> {
+    Content { data: body.to_vec(), content_type, metadata, traceparent: None, tracestate: None }
+}
+
+fn accepted(content: Content<'_>) -> Result<Outgoing, AcceptError> {
+    accept(content, "shop")
 }
 
 fn metadata(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -44,14 +44,14 @@ fn stored(message: Outgoing) -> Message {
 
 fn delivered(message: &Message) -> Value {
     let identity = identity();
-    let origin = Origin { identity: &identity, stream: StreamId(3) };
+    let source = EventSource { identity: &identity, stream: StreamId(3) };
     let topic = Topic::new("pubsub", "orders");
-    serde_json::from_slice(&envelope(&topic, message, origin, 1_800_000_000_999)).unwrap()
+    serde_json::from_slice(&envelope(&topic, message, source, 1_800_000_000_999)).unwrap()
 }
 
 fn round_trip(body: &[u8], content_type: Option<&str>, pairs: &[(&str, &str)]) -> Value {
     let metadata = metadata(pairs);
-    delivered(&stored(accept(publish(body, content_type, &metadata)).unwrap()))
+    delivered(&stored(accepted(publish(body, content_type, &metadata)).unwrap()))
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn an_envelope_has_daprs_attributes() {
 #[test]
 fn only_what_cannot_be_derived_is_stored() {
     let metadata = metadata(&[]);
-    let message = accept(publish(b"{}", Some("application/json"), &metadata)).unwrap();
+    let message = accepted(publish(b"{}", Some("application/json"), &metadata)).unwrap();
     assert_eq!(message.attributes, [("source".to_owned(), "shop".to_owned())]);
     assert_eq!(message.data, b"{}");
     assert_eq!((message.key, message.priority, message.ttl_ms), (None, 0, None));
@@ -82,11 +82,12 @@ fn only_what_cannot_be_derived_is_stored() {
 fn a_json_payload_keeps_its_numbers_exact() {
     let metadata = metadata(&[]);
     let body = br#"{"n": 12345678901234567890123, "d": 1.10}"#;
-    let message =
-        stored(accept(publish(body, Some("application/json; charset=utf-8"), &metadata)).unwrap());
+    let message = stored(
+        accepted(publish(body, Some("application/json; charset=utf-8"), &metadata)).unwrap(),
+    );
     let identity = identity();
-    let origin = Origin { identity: &identity, stream: StreamId(1) };
-    let text = envelope(&Topic::new("p", "t"), &message, origin, 0);
+    let source = EventSource { identity: &identity, stream: StreamId(1) };
+    let text = envelope(&Topic::new("p", "t"), &message, source, 0);
     let text = String::from_utf8(text).unwrap();
     assert!(text.contains(r#""data":{"n": 12345678901234567890123, "d": 1.10}"#), "{text}");
 }
@@ -145,12 +146,12 @@ fn metadata_overrides_attributes_but_not_the_topic() {
 #[test]
 fn trace_headers_become_attributes() {
     let metadata = metadata(&[]);
-    let parts = Publish {
+    let parts = Content {
         traceparent: Some("00-1-2-01"),
         tracestate: Some("a=b"),
         ..publish(b"x", None, &metadata)
     };
-    let event = delivered(&stored(accept(parts).unwrap()));
+    let event = delivered(&stored(accepted(parts).unwrap()));
     assert_eq!(event["traceid"], json!("00-1-2-01"));
     assert_eq!(event["traceparent"], json!("00-1-2-01"));
     assert_eq!(event["tracestate"], json!("a=b"));
@@ -181,7 +182,7 @@ fn a_cloud_event_without_id_gets_the_messages() {
 fn a_cloud_event_that_is_no_object_is_refused() {
     let metadata = metadata(&[]);
     for body in [&b"[]"[..], b"", b"3", b"{", b"{} x"] {
-        let refused = accept(publish(body, Some("application/CloudEvents+json"), &metadata));
+        let refused = accepted(publish(body, Some("application/CloudEvents+json"), &metadata));
         assert!(matches!(refused, Err(AcceptError::NotAnEvent(_))), "{body:?}");
     }
 }
@@ -189,7 +190,7 @@ fn a_cloud_event_that_is_no_object_is_refused() {
 #[test]
 fn a_time_to_live_is_stored_and_told_as_expiration() {
     let metadata = metadata(&[("ttlInSeconds", "90")]);
-    let message = accept(publish(b"x", None, &metadata)).unwrap();
+    let message = accepted(publish(b"x", None, &metadata)).unwrap();
     assert_eq!(message.ttl_ms, Some(90_000));
     assert_eq!(delivered(&stored(message))["expiration"], json!("2027-01-15T08:01:30Z"));
 }
@@ -197,7 +198,7 @@ fn a_time_to_live_is_stored_and_told_as_expiration() {
 #[test]
 fn priority_and_key_are_taken_from_metadata_of_any_case() {
     let metadata = metadata(&[("Priority", "7"), ("partitionkey", "k")]);
-    let message = accept(publish(b"x", None, &metadata)).unwrap();
+    let message = accepted(publish(b"x", None, &metadata)).unwrap();
     assert_eq!((message.priority, message.key.as_deref()), (7, Some("k")));
 }
 
@@ -212,11 +213,11 @@ fn metadata_that_makes_no_sense_is_refused() {
         ("rawPayload", "yes"),
     ] {
         let metadata = metadata(&[(name, value)]);
-        let refused = accept(publish(b"x", None, &metadata)).unwrap_err();
+        let refused = accepted(publish(b"x", None, &metadata)).unwrap_err();
         assert!(refused.to_string().contains(value), "{refused}");
     }
     let metadata = metadata(&[("cloudevent.subject", &"x".repeat(5000))]);
-    let refused = accept(publish(b"x", None, &metadata)).unwrap_err();
+    let refused = accepted(publish(b"x", None, &metadata)).unwrap_err();
     assert_eq!(refused, AcceptError::AttributeTooLong { name: "subject", bytes: 5000 });
 }
 
@@ -224,8 +225,8 @@ fn metadata_that_makes_no_sense_is_refused() {
 fn a_key_and_a_content_type_are_bounded_like_attributes() {
     let long = "x".repeat(MAX_ATTRIBUTE_BYTES + 1);
     let keyed = metadata(&[("partitionKey", &long)]);
-    assert!(accept(publish(b"x", None, &keyed)).is_err());
-    assert!(accept(publish(b"x", Some(&long), &metadata(&[]))).is_err());
+    assert!(accepted(publish(b"x", None, &keyed)).is_err());
+    assert!(accepted(publish(b"x", Some(&long), &metadata(&[]))).is_err());
 }
 
 #[test]
@@ -241,26 +242,26 @@ fn a_raw_publish_is_read_as_an_event_or_arrives_as_binary_data() {
 #[test]
 fn a_raw_subscription_gets_the_bytes_a_broker_would_carry() {
     let identity = identity();
-    let origin = Origin { identity: &identity, stream: StreamId(3) };
+    let source = EventSource { identity: &identity, stream: StreamId(3) };
     let topic = Topic::new("pubsub", "orders");
     let plain = metadata(&[]);
-    let wrapped = stored(accept(publish(b"x", None, &plain)).unwrap());
-    let event = Event::raw(&topic, &wrapped, origin, 0);
+    let wrapped = stored(accepted(publish(b"x", None, &plain)).unwrap());
+    let event = Event::raw(&topic, &wrapped, source, 0);
     let carried = BASE64.decode(event.text("data_base64").unwrap()).unwrap();
-    assert_eq!(carried, envelope(&topic, &wrapped, origin, 0));
+    assert_eq!(carried, envelope(&topic, &wrapped, source, 0));
     assert_eq!(event.text("datacontenttype").as_deref(), Some("application/octet-stream"));
 
     let raw = metadata(&[("rawPayload", "true")]);
-    let raw = stored(accept(publish(b"{1", None, &raw)).unwrap());
-    let event = Event::raw(&topic, &raw, origin, 0);
+    let raw = stored(accepted(publish(b"{1", None, &raw)).unwrap());
+    let event = Event::raw(&topic, &raw, source, 0);
     assert_eq!(BASE64.decode(event.text("data_base64").unwrap()).unwrap(), b"{1");
 }
 
 #[test]
 fn an_id_never_changes_with_the_version_of_the_program() {
     let identity = identity();
-    let origin = Origin { identity: &identity, stream: StreamId(3) };
-    assert_eq!(event_id(origin, Sequence(42)).to_string(), GOLDEN_ID);
+    let source = EventSource { identity: &identity, stream: StreamId(3) };
+    assert_eq!(event_id(source, Sequence(42)).to_string(), GOLDEN_ID);
 }
 
 const GOLDEN_ID: &str = "a07dc4fe-58a5-8648-ac00-00000000002a";
@@ -271,10 +272,10 @@ proptest! {
         a in 0u64..1 << 58, b in 0u64..1 << 58, stream in 1u32.., other in 1u32..,
     ) {
         let identity = identity();
-        let origin = |stream| Origin { identity: &identity, stream: StreamId(stream) };
-        let first = event_id(origin(stream), Sequence(a));
-        prop_assert_eq!(first == event_id(origin(stream), Sequence(b)), a == b);
-        prop_assert_eq!(first == event_id(origin(other), Sequence(a)), stream == other);
+        let source = |stream| EventSource { identity: &identity, stream: StreamId(stream) };
+        let first = event_id(source(stream), Sequence(a));
+        prop_assert_eq!(first == event_id(source(stream), Sequence(b)), a == b);
+        prop_assert_eq!(first == event_id(source(other), Sequence(a)), stream == other);
         prop_assert_eq!(first.get_version_num(), 8);
         prop_assert_eq!(first.get_variant(), uuid::Variant::RFC4122);
     }
@@ -312,12 +313,13 @@ fn a_dead_letter_says_why_it_is_one_however_it_was_published_and_is_read() {
         (b"{}", None, &raw),
         (b"\x00", None, &raw),
     ] {
-        let mut message = stored(accept(publish(body, content_type, metadata)).unwrap());
+        let mut message = stored(accepted(publish(body, content_type, metadata)).unwrap());
         message.attributes.extend(marks.map(|(name, value)| (name.into(), value.into())));
         assert_eq!(delivered(&message)["deadletterreason"], json!(reason), "{body:?}");
         let identity = identity();
-        let origin = Origin { identity: &identity, stream: StreamId(4) };
-        let event = Event::raw(&Topic::new("pubsub", "dead"), &message, origin, 0);
+        let source = EventSource { identity: &identity, stream: StreamId(4) };
+        let topic = Topic::new("pubsub", "dead");
+        let event = Event::raw(&topic, &message, source, 0);
         assert_eq!(event.text("deadletterreason").as_deref(), Some(reason), "{body:?}");
     }
 }

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use blocks::Registry;
+use blocks::pubsub::cloudevent::Content;
 use blocks::pubsub::route::Routes;
 use blocks::pubsub::subscriber::AppSink;
 use blocks::pubsub::subscriptions::{Source, Subscription};
@@ -242,15 +243,14 @@ impl SubscriptionsOnStore {
     }
 
     async fn publish(&self, topic: &str, text: &str) {
-        let message = Publish {
-            pubsub: "pubsub",
-            topic,
+        let content = Content {
             data: text.into(),
             content_type: None,
             metadata: &BTreeMap::new(),
             traceparent: None,
             tracestate: None,
         };
+        let message = Publish { pubsub: "pubsub", topic, content };
         let by = blocks::Principal::App("app".into());
         pubsub::publish(&self.registry.snapshot(), &by, message).await.unwrap();
     }
