@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use runtime::pubsub::cloudevent::{EventSource, envelope};
+use blocks::pubsub::cloudevent::{EventSource, envelope};
 use store_forward::consumer::Message;
 use store_forward::ids::{Epoch, NodeId, Sequence, StreamId};
 use store_forward::record::{Timestamp, Topic};

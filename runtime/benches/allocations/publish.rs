@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 
+use components::stop::Stopper;
 use http::{Response, StatusCode};
 use http_body_util::Empty;
 use hyper::body::Bytes;
@@ -14,7 +15,6 @@ use hyper_util::rt::TokioIo;
 use runtime::cli::{self, Command};
 use runtime::{settings, wiring};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use crate::Result;
 use crate::clients::{Clients, MEASURED_CALLS};
@@ -39,10 +39,10 @@ fn program_in(dir: &Path) -> Result<f64> {
         return Err("the command line is not the one of a run".into());
     };
     let (settings, _) = settings::read(&args);
-    let (stop, _) = watch::channel(false);
+    let stop = Stopper::default();
     let served = wiring::run(settings, stop.clone(), |_| ());
     per_call(address, async { Ok(served.await?) }, || {
-        stop.send_replace(true);
+        stop.request();
     })
 }
 
@@ -51,12 +51,13 @@ pub(crate) fn bare() -> Result<f64> {
     let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
-    let (stop, mut stopped) = watch::channel(false);
+    let stop = Stopper::default();
+    let stopped = stop.subscribe();
     let served = async move {
         let listener = TcpListener::from_std(listener)?;
         loop {
             tokio::select! {
-                _ = stopped.changed() => return Ok(()),
+                () = stopped.requested() => return Ok(()),
                 accepted = listener.accept() => {
                     let service = service_fn(async |_| Ok::<_, Infallible>(no_content()));
                     let io = TokioIo::new(accepted?.0);
@@ -66,7 +67,7 @@ pub(crate) fn bare() -> Result<f64> {
         }
     };
     per_call(address, served, || {
-        stop.send_replace(true);
+        stop.request();
     })
 }
 
