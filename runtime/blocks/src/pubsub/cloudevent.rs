@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use components::port::pubsub::{DeadLetter, Identity, Message, Sequence, StreamId, Topic};
+use config::units::parse_go_bool;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use time::OffsetDateTime;
@@ -351,13 +352,9 @@ pub fn may_be_binary(content_type: &str) -> bool {
     !text || (parameters.contains("charset") && !parameters.contains("utf-8"))
 }
 
-/// A boolean as Go reads it; nothing is false.
+/// Reads a boolean as Go does; an empty text is false.
 pub(super) fn flag(value: &str) -> Option<bool> {
-    match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
+    if value.is_empty() { Some(false) } else { parse_go_bool(value) }
 }
 
 /// The name and the value of the data: JSON as it is, bytes as Base64, anything else as a string.
