@@ -42,6 +42,8 @@ pub struct Registry {
     app_id: String,
     pub(crate) state: HashMap<String, BoundStore>,
     pub(crate) pubsub: BTreeMap<String, Arc<PubSubComponent>>,
+    /// Pub/sub components that the app may not use, but may have used under an earlier configuration.
+    hidden: Vec<Arc<PubSubComponent>>,
 }
 
 impl Registry {
@@ -53,11 +55,15 @@ impl Registry {
             (component.name.clone(), bound)
         };
         let state = all.state.iter().filter(|component| may_use(&component.apps, app_id));
-        let pubsub = all.pubsub.iter().filter(|(_, component)| may_use(&component.apps, app_id));
+        let all_pubsub = all.pubsub.iter();
+        let (visible, hidden): (BTreeMap<_, _>, BTreeMap<_, _>) = all_pubsub
+            .map(|(name, component)| (name.clone(), Arc::clone(component)))
+            .partition(|(_, component)| may_use(&component.apps, app_id));
         Self {
             app_id: app_id.to_owned(),
             state: state.map(bind).collect(),
-            pubsub: pubsub.map(|(name, found)| (name.clone(), Arc::clone(found))).collect(),
+            pubsub: visible,
+            hidden: hidden.into_values().collect(),
         }
     }
 
@@ -73,9 +79,10 @@ impl Registry {
         self.pubsub.get(name)
     }
 
-    /// Lists the pub/sub components.
-    pub fn pubsubs(&self) -> impl Iterator<Item = &Arc<PubSubComponent>> {
-        self.pubsub.values()
+    /// Lists every pub/sub component of the device, those included that the app may not use: they may
+    /// hold consumers of the app from before its scopes changed.
+    pub fn all_pubsubs(&self) -> impl Iterator<Item = &Arc<PubSubComponent>> {
+        self.pubsub.values().chain(&self.hidden)
     }
 }
 

@@ -164,7 +164,7 @@ impl Subscriptions {
     /// be run for an error in it stays as it is.
     async fn deactivate_stale(&self, wanted: &[Subscription]) {
         let app_id = self.app.id();
-        for component in self.registry.snapshot().pubsubs() {
+        for component in self.registry.snapshot().all_pubsubs() {
             let Some(backlog) = component.component.backlog() else { continue };
             let consumers = backlog.consumers();
             for consumer in subscriptions::stale(app_id, &component.name, &consumers, wanted) {

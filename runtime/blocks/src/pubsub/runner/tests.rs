@@ -57,6 +57,18 @@ async fn consumers_that_nobody_names_any_more_are_released_once_the_app_has_answ
 }
 
 #[tokio::test]
+async fn a_component_that_the_app_may_not_use_any_more_releases_its_consumers() {
+    let fake = Arc::new(FakePubSub::default());
+    fake.consumers.lock().unwrap().push("app/app/pubsub/a".into());
+    let for_another = PubSubComponent { apps: vec!["other".into()], ..component(fake.clone()) };
+    let registry = Arc::new(Current::new(registry(for_another, "app")));
+    let clock = Arc::new(ManualClock::new(Reading::default(), "boot"));
+    let runner = Subscriptions::new(silent_app(), registry, Vec::new(), clock);
+    runner.answered(DeclaredByApp::default()).await;
+    assert!(fake.consumers.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_subscription_with_an_error_in_it_keeps_its_messages_and_holds_up_no_other() {
     let fake = Arc::new(FakePubSub::default());
     fake.consumers.lock().unwrap().push("app/app/pubsub/bad".into());
