@@ -24,7 +24,7 @@ pub(crate) struct Courier {
     generation: u64,
     /// Handed over, oldest first.
     flights: Vec<(u32, Vec<Message>)>,
-    /// Handed over, and without an outcome.
+    /// Handed over in this life of the remote, and without an outcome.
     flying: BTreeSet<Place>,
     /// Done with, as this incarnation knows.
     settled: BTreeSet<Place>,
@@ -114,12 +114,14 @@ impl Courier {
         }
         if mood == Mood::Gone {
             self.generation += 1;
+            self.flying.clear();
         }
         let mut ops = Vec::new();
         let count = match (mood, self.flights.len()) {
             (_, 0) => 0,
-            // The others land later, some of them answered before the life ended.
-            (Mood::Gone, all) => random.usize(0..=all),
+            // Some may land later, answered before the life ended.
+            (Mood::Gone, all) if random.bool() => random.usize(0..=all),
+            (Mood::Gone, all) => all,
             _ => 1,
         };
         for _ in 0..count {
