@@ -53,7 +53,7 @@ pub fn excessive_concurrency(settings: &Settings) -> Vec<String> {
             let limit = app.max_concurrency.unwrap_or(DEFAULT_MAX_CALLS);
             if asked.concurrency > limit {
                 warnings.push(format!(
-                    "{}: spec.metadata: concurrency is {}, but app {} gets at most {limit} calls at once: lower it, or raise --app-max-concurrency (spec.maxConcurrency of the App)",
+                    "{}: spec.metadata: concurrency is {}, and app {} gets at most {limit} calls at once: lower it, or raise the app's limit: spec.maxConcurrency of the App, or --app-max-concurrency of `pannier run`, which is not known here",
                     place(subscription),
                     asked.concurrency,
                     app.id

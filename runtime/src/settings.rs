@@ -90,7 +90,7 @@ pub struct AppSettings {
     pub port: Option<u16>,
     /// The address that the app listens at.
     pub address: String,
-    /// Concurrent calls to the app; `None` stands for no bound.
+    /// Concurrent calls to the app; `None` stands for the default limit.
     pub max_concurrency: Option<usize>,
     /// The probes of the app's health; `None` turns them off.
     pub health: Option<HealthCheck>,
