@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::json;
-use tests::{Broker, Device, PATIENCE, Subscriber, untested, until};
+use tests::{App, Broker, Device, PATIENCE, Subscriber, untested, until};
 
 /// Connections that are open at a time, from our side.
 const CROWD: usize = 10_000;
@@ -230,6 +230,46 @@ fn with_few_files_it_has_those_it_needs_itself() {
     device.kill();
     device.start();
     assert_eq!(device.stream("t").messages, 30);
+}
+
+#[test]
+fn hung_apps_and_a_crowd_of_clients_leave_files_for_the_store() {
+    raise_limit_of_files(2048);
+    let subscription = |topic: &str| {
+        json!([{
+            "pubsubname": "pubsub", "topic": topic, "route": "/all",
+            "metadata": { "concurrency": "1000" }
+        }])
+    };
+    let hung = ["a", "b", "c"].map(|topic| App::start(subscription(topic)));
+    hung.iter().for_each(App::hang);
+    let more = hung[1..].iter().map(|app| {
+        format!(
+            "apiVersion: pannier.dev/v1\nkind: App\nmetadata: {{name: app-{port}}}\nspec: {{port: \
+             {port}, httpPort: 0}}\n",
+            port = app.port()
+        )
+    });
+    let more: Vec<String> = more.collect();
+    let device = Device::new()
+        .with_app(&hung[0])
+        .with_resource("apps.yaml", &more.join("---\n"))
+        .with_file_limit(1184)
+        .started();
+    for topic in ["a", "b", "c"] {
+        (0..100).for_each(|n| device.publish(topic, &json!(n)));
+    }
+    let crowd: Vec<TcpStream> = (0..1100).map(|_| connect(&device)).collect();
+    for app in &hung {
+        let _ = app.wait_for("/all", 100);
+        assert_eq!(app.most_connections(), 100);
+    }
+    // Enough for several segments of the journal, which are files.
+    for number in 0..30 {
+        device.publish("t", &json!([number, "x".repeat(1_000_000)]));
+    }
+    assert!(!device.log().contains("Too many open files"), "{}", device.log());
+    drop(crowd);
 }
 
 #[test]
