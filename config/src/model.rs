@@ -250,7 +250,7 @@ pub struct App {
     pub api_token: Option<Secret>,
     /// `spec.appToken`: the token that calls to this app present.
     pub app_token: Option<Secret>,
-    /// `spec.maxConcurrency`: concurrent calls to the app; `None` stands for no bound.
+    /// `spec.maxConcurrency`: concurrent calls to the app; `None` stands for the default limit.
     pub max_concurrency: Option<usize>,
     /// `spec.healthCheck`, when enabled.
     pub health: Option<HealthCheck>,

@@ -72,6 +72,13 @@ impl Assembly {
         self.components.pubsub.get(name).is_some_and(|found| found.component.features().durable)
     }
 
+    /// Tells whether a state store keeps its keys in the node's store.
+    #[must_use]
+    pub fn is_durable_state(&self, name: &str) -> bool {
+        let mut stores = self.components.state.iter();
+        stores.any(|known| known.name == name && known.store.features().durable)
+    }
+
     /// Lists the pub/sub components that an uplink can carry.
     pub fn durable_pubsubs(&self) -> impl Iterator<Item = &str> {
         self.components

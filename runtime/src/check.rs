@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use blocks::app::DEFAULT_MAX_CALLS;
 use blocks::pubsub::route::Routes;
 use blocks::pubsub::subscriptions;
 use blocks::registry::may_use;
@@ -50,10 +49,10 @@ pub fn excessive_concurrency(settings: &Settings) -> Vec<String> {
         let Ok(asked) = declared.settings() else { continue };
         let apps = settings.apps.iter();
         for app in apps.filter(|app| may_use(&subscription.scopes, &app.id)) {
-            let limit = app.max_concurrency.unwrap_or(DEFAULT_MAX_CALLS);
+            let limit = app.max_calls();
             if asked.concurrency > limit {
                 warnings.push(format!(
-                    "{}: spec.metadata: concurrency is {}, but app {} gets at most {limit} calls at once: lower it, or raise --app-max-concurrency (spec.maxConcurrency of the App)",
+                    "{}: spec.metadata: concurrency is {}, and app {} gets at most {limit} calls at once: lower it, or raise the app's limit: spec.maxConcurrency of the App, or --app-max-concurrency of `pannier run`, which is not known here",
                     place(subscription),
                     asked.concurrency,
                     app.id

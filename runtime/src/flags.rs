@@ -20,7 +20,7 @@ pub struct RunArgs {
     /// The address that the app listens at.
     #[arg(long, default_value = "127.0.0.1")]
     pub app_channel_address: String,
-    /// Calls to the app at a time; -1 is no limit.
+    /// Calls to the app at a time; -1 stands for 100.
     #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
     pub app_max_concurrency: i64,
     /// Port of the HTTP API; 0 takes any free one [default: 3500]

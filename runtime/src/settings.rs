@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use blocks::app::DEFAULT_MAX_CALLS;
 use config::model::{App, HealthCheck, Listeners, Node, NodeLimits, Origin, Resources, Secret};
 use store_forward::ids::NodeId;
 use store_forward::limits::Limits;
@@ -90,7 +91,7 @@ pub struct AppSettings {
     pub port: Option<u16>,
     /// The address that the app listens at.
     pub address: String,
-    /// Concurrent calls to the app; `None` stands for no bound.
+    /// Concurrent calls to the app; `None` stands for the default limit.
     pub max_concurrency: Option<usize>,
     /// The probes of the app's health; `None` turns them off.
     pub health: Option<HealthCheck>,
@@ -98,6 +99,14 @@ pub struct AppSettings {
     pub api_token: Option<String>,
     /// The token that calls to the app present.
     pub app_token: Option<String>,
+}
+
+impl AppSettings {
+    /// Returns the limit of concurrent calls to the app.
+    #[must_use]
+    pub fn max_calls(&self) -> usize {
+        self.max_concurrency.unwrap_or(DEFAULT_MAX_CALLS)
+    }
 }
 
 /// Reads the named files and puts them together with the flags. If there are findings, the settings

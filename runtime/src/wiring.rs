@@ -172,7 +172,9 @@ async fn build(settings: Settings, stopper: Stopper) -> Result<Device, StartErro
         }
     }
 
-    let connections = Connections::within_the_limit_of_files(settings.max_connections);
+    let called = settings.apps.iter().filter(|app| app.port.is_some());
+    let calls = called.map(|app| app.max_calls() as u64).sum();
+    let connections = Connections::within_the_limit_of_files(settings.max_connections, calls);
     Ok(Device {
         settings,
         assembly,

@@ -49,9 +49,14 @@ struct State {
     stopped: bool,
     /// What `GET /healthz` is answered; 0: as any path that isn't there.
     health: u16,
+    /// True if no event is answered.
+    hung: bool,
     /// Events that have no answer yet, and the most that there ever were.
     open: usize,
     most_open: usize,
+    /// Connections that are open, and the most that there ever were.
+    connected: usize,
+    most_connected: usize,
 }
 
 /// What an app does with an event.
@@ -106,6 +111,16 @@ impl App {
         self.script(path, Scripted::HangUp);
     }
 
+    /// Takes back what it was told to answer.
+    pub fn forget_answers(&self) {
+        self.shared.lock().answers.clear();
+    }
+
+    /// From now on no event gets an answer.
+    pub fn hang(&self) {
+        self.shared.lock().hung = true;
+    }
+
     /// From now on `GET /healthz` is answered with that status.
     pub fn set_health(&self, status: u16) {
         self.shared.lock().health = status;
@@ -117,19 +132,23 @@ impl App {
         self.shared.lock().most_open
     }
 
+    /// The most connections that were ever open at one time.
+    #[must_use]
+    pub fn most_connections(&self) -> usize {
+        self.shared.lock().most_connected
+    }
+
     /// Waits until that many events have come to that path, and returns all of them.
     ///
     /// # Panics
     /// When they don't come.
     #[must_use]
     pub fn wait_for(&self, path: &str, count: usize) -> Vec<Received> {
-        let at = |state: &State| -> Vec<Received> {
-            state.received.iter().filter(|received| received.path == path).cloned().collect()
-        };
-        let missing = |state: &mut State| at(state).len() < count;
+        let is_there = |received: &&Received| received.path == path;
+        let missing = |state: &mut State| state.received.iter().filter(is_there).count() < count;
         let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), PATIENCE, missing);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        let received = at(&state);
+        let received: Vec<Received> = state.received.iter().filter(is_there).cloned().collect();
         drop(state);
         assert!(received.len() >= count, "{} of {count} events at {path}", received.len());
         received
@@ -168,9 +187,16 @@ impl Shared {
         state.received.push(received);
         state.open += 1;
         state.most_open = state.most_open.max(state.open);
+        let hung = state.hung;
         drop(state);
         self.changed.notify_all();
-        scripted.unwrap_or(Scripted::Answer(200, accepted))
+        scripted.unwrap_or(if hung { Scripted::Hang } else { Scripted::Answer(200, accepted) })
+    }
+
+    fn count_connection(&self) {
+        let mut state = self.lock();
+        state.connected += 1;
+        state.most_connected = state.most_connected.max(state.connected);
     }
 }
 
@@ -190,7 +216,12 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         state.connections.extend(connection.try_clone());
         drop(state);
         let shared = Arc::clone(shared);
-        thread::spawn(move || serve(connection, &shared));
+        thread::spawn(move || {
+            shared.count_connection();
+            // A connection may end at any time.
+            let _ = serve(connection, &shared);
+            shared.lock().connected -= 1;
+        });
     }
 }
 

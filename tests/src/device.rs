@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::binary;
 use crate::directory::Directory;
 use crate::http::{Answer, Client};
-use crate::memory::MemoryLimit;
+use crate::memory::{MemoryLimit, peak_kib, resident_kib};
 use crate::ports::free_port;
 use crate::process::Process;
 use crate::shim::Shim;
@@ -246,6 +246,24 @@ impl Device {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("it runs").pid()
+    }
+
+    /// Returns the memory that it takes now, in KiB.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn resident_kib(&self) -> u64 {
+        resident_kib(self.pid())
+    }
+
+    /// Returns the most memory that it has taken since its start, in KiB.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn peak_kib(&self) -> u64 {
+        peak_kib(self.pid())
     }
 
     /// What it has written to its log in all its lives.

@@ -61,3 +61,19 @@ impl Drop for MemoryLimit {
         let _ = fs::remove_dir(&self.group);
     }
 }
+
+/// The memory that a process takes now.
+pub(crate) fn resident_kib(pid: u32) -> u64 {
+    status(pid, "VmRSS:")
+}
+
+/// The most memory that a process has taken.
+pub(crate) fn peak_kib(pid: u32) -> u64 {
+    status(pid, "VmHWM:")
+}
+
+fn status(pid: u32, field: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("a field");
+    line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
+}

@@ -237,6 +237,68 @@ fn subscriptions_that_could_never_work_are_errors() {
     }
 }
 
+/// An app with that limit, if one is given.
+fn app_with_limit(limit: Option<usize>) -> String {
+    let limit = limit.map(|limit| format!("spec: {{maxConcurrency: {limit}}}\n"));
+    let app = "apiVersion: pannier.dev/v1\nkind: App\nmetadata: {name: shop}\n";
+    format!("{app}{}", limit.unwrap_or_default())
+}
+
+#[test]
+fn a_subscription_that_asks_for_more_calls_than_its_app_gets_is_a_warning() {
+    let concurrent = |calls: usize, more: &str| {
+        let metadata = format!("    default: /c\n  metadata: {{concurrency: \"{calls}\"}}\n{more}");
+        subscription("pubsub", &metadata)
+    };
+    struct Case {
+        app: Option<String>,
+        subscription: String,
+        warning: Option<&'static str>,
+    }
+    let to_others = "scopes: [other]\n";
+    for Case { app, subscription, warning } in [
+        Case {
+            app: None,
+            subscription: concurrent(101, ""),
+            warning: Some("concurrency is 101, and app pannier gets at most 100 calls at once"),
+        },
+        Case {
+            app: Some(app_with_limit(None)),
+            subscription: concurrent(1000, ""),
+            warning: Some("concurrency is 1000, and app shop gets at most 100 calls at once"),
+        },
+        Case {
+            app: Some(app_with_limit(Some(4))),
+            subscription: concurrent(5, ""),
+            warning: Some("concurrency is 5, and app shop gets at most 4 calls at once"),
+        },
+        Case { app: None, subscription: concurrent(100, ""), warning: None },
+        Case {
+            app: Some(app_with_limit(Some(1000))),
+            subscription: concurrent(1000, ""),
+            warning: None,
+        },
+        Case {
+            app: Some(app_with_limit(Some(4))),
+            subscription: concurrent(5, to_others),
+            warning: None,
+        },
+    ] {
+        let app = app.iter().map(|app| ("app.yaml", app.as_str()));
+        let files: Vec<_> = app.chain([("s.yaml", subscription.as_str())]).collect();
+        let finished = check(&files);
+        assert_eq!(finished.code, Some(0), "{}", finished.said);
+        let Some(warning) = warning else {
+            assert!(finished.said.contains("no problems"), "{subscription}{}", finished.said);
+            continue;
+        };
+        assert!(finished.said.contains(": 1 warning"), "{}", finished.said);
+        for told in ["warning: ", "s.yaml:1: ", warning, "spec.maxConcurrency", "lower it"] {
+            assert!(finished.said.contains(told), "{told} is not in:\n{}", finished.said);
+        }
+    }
+}
+
 #[test]
 fn a_subscription_to_a_component_that_ignores_its_errors_is_no_error() {
     let component = "apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata: {name: far}\nspec: \

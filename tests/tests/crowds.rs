@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::json;
-use tests::{Broker, Device, PATIENCE, Subscriber, untested, until};
+use tests::{App, Broker, Device, PATIENCE, Subscriber, untested, until};
 
 /// Connections that are open at a time, from our side.
 const CROWD: usize = 10_000;
@@ -128,7 +128,7 @@ fn bodies_that_stall_with_all_the_room_make_way_and_hear_why() {
 fn heads_that_never_end_share_a_bounded_memory() {
     raise_limit_of_files(4096);
     let device = Device::new().started();
-    let before = memory(device.pid(), "VmRSS:");
+    let before = device.resident_kib();
     let head = format!("GET / HTTP/1.1\r\nhost: x\r\nlong: {}", "x".repeat(60_000));
     let crowd: Vec<TcpStream> = (0..1000)
         .map(|_| {
@@ -140,7 +140,7 @@ fn heads_that_never_end_share_a_bounded_memory() {
         .collect();
     device.publish("t", &json!("x".repeat(20_000)));
     assert!(ended(&device, "stalled") > 900);
-    let most = memory(device.pid(), "VmHWM:");
+    let most = device.peak_kib();
     println!("1,000 heads: {before} KiB before, {most} KiB at most");
     assert!(most < before + (12 << 10), "{before} KiB before, {most} KiB at most");
     drop(crowd);
@@ -149,7 +149,7 @@ fn heads_that_never_end_share_a_bounded_memory() {
 #[test]
 fn a_body_in_chunks_of_a_byte_takes_no_more_memory_than_others() {
     let device = Device::new().started();
-    let before = memory(device.pid(), "VmRSS:");
+    let before = device.resident_kib();
     let client = connect(&device);
     say(
         &client,
@@ -160,7 +160,7 @@ fn a_body_in_chunks_of_a_byte_takes_no_more_memory_than_others() {
     let mut status = [0; 12];
     (&client).read_exact(&mut status).unwrap();
     assert_eq!(&status, b"HTTP/1.1 204");
-    let most = memory(device.pid(), "VmHWM:");
+    let most = device.peak_kib();
     assert!(most < before + (6 << 10), "{before} KiB before, {most} KiB at most");
 }
 
@@ -197,7 +197,7 @@ fn ten_thousand_connections_leave_it_standing_and_small() {
     }
     raise_limit_of_files(crowd as u64 + 500);
     let device = Device::new().started();
-    let before = memory(device.pid(), "VmRSS:");
+    let before = device.resident_kib();
     let mut all = Vec::new();
     for _ in 0..crowd {
         let one = connect(&device);
@@ -209,7 +209,7 @@ fn ten_thousand_connections_leave_it_standing_and_small() {
         }
     }
     assert!(ended(&device, "evicted") > 0);
-    let after = memory(device.pid(), "VmRSS:");
+    let after = device.resident_kib();
     println!("{crowd} connections: {before} KiB before, {after} KiB after");
     assert!(after < before + (32 << 10), "{before} KiB before, {after} KiB after");
     device.save("a", &json!(1));
@@ -230,6 +230,46 @@ fn with_few_files_it_has_those_it_needs_itself() {
     device.kill();
     device.start();
     assert_eq!(device.stream("t").messages, 30);
+}
+
+#[test]
+fn hung_apps_and_a_crowd_of_clients_leave_files_for_the_store() {
+    raise_limit_of_files(2048);
+    let subscription = |topic: &str| {
+        json!([{
+            "pubsubname": "pubsub", "topic": topic, "route": "/all",
+            "metadata": { "concurrency": "1000" }
+        }])
+    };
+    let hung = ["a", "b", "c"].map(|topic| App::start(subscription(topic)));
+    hung.iter().for_each(App::hang);
+    let more = hung[1..].iter().map(|app| {
+        format!(
+            "apiVersion: pannier.dev/v1\nkind: App\nmetadata: {{name: app-{port}}}\nspec: {{port: \
+             {port}, httpPort: 0}}\n",
+            port = app.port()
+        )
+    });
+    let more: Vec<String> = more.collect();
+    let device = Device::new()
+        .with_app(&hung[0])
+        .with_resource("apps.yaml", &more.join("---\n"))
+        .with_file_limit(1184)
+        .started();
+    for topic in ["a", "b", "c"] {
+        (0..100).for_each(|n| device.publish(topic, &json!(n)));
+    }
+    let crowd: Vec<TcpStream> = (0..1100).map(|_| connect(&device)).collect();
+    for app in &hung {
+        let _ = app.wait_for("/all", 100);
+        assert_eq!(app.most_connections(), 100);
+    }
+    // Enough for several segments of the journal, which are files.
+    for number in 0..30 {
+        device.publish("t", &json!([number, "x".repeat(1_000_000)]));
+    }
+    assert!(!device.log().contains("Too many open files"), "{}", device.log());
+    drop(crowd);
 }
 
 #[test]
@@ -287,7 +327,7 @@ fn a_backlog_of_any_length_is_kept_and_drained_in_32_mb() {
     broker.start();
     let received = subscriber.wait_for("the backlog", |received| received.len() >= length);
     assert!(device.is_running());
-    let (peak, most) = (group.peak() >> 10, memory(device.pid(), "VmHWM:"));
+    let (peak, most) = (group.peak() >> 10, device.peak_kib());
     println!(
         "{length} messages: {most} KiB resident since the restart, {peak} KiB with page cache"
     );
@@ -307,7 +347,7 @@ fn uploads_at_once_take_turns_instead_of_memory() {
         }
     });
     assert_eq!(ended(&device, "stalled"), 0);
-    let most = memory(device.pid(), "VmHWM:");
+    let most = device.peak_kib();
     println!("{UPLOADS} uploads of 3.5 MB: {most} KiB at most");
     assert!(most < 80 << 10, "{most} KiB");
 }
@@ -331,13 +371,6 @@ fn upload(device: &Device, number: usize, body: &[u8]) {
     let mut status = [0; 12];
     client.read_exact(&mut status).unwrap();
     assert_eq!(&status, b"HTTP/1.1 204");
-}
-
-/// KiB that the kernel tells of a process.
-fn memory(pid: u32, what: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 fn raise_limit_of_files(wanted: u64) {

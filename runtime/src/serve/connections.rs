@@ -8,8 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::pace::{Memory, Pace};
 
-/// File descriptors for everything but client connections: the store, uplinks, calls to apps, clients
-/// that are being refused. The store must never lack one.
+/// File descriptors for everything but client connections and calls to apps: the store, uplinks,
+/// clients that are being refused. The store must never lack one.
 const OTHER_FILES: u64 = 160;
 
 /// The connections of all clients.
@@ -58,12 +58,14 @@ impl Connections {
         }
     }
 
-    /// Allows `wanted` connections at a time, or as many as the process may open files for.
+    /// Allows `wanted` connections at a time, or as many as the process may open files for beside
+    /// `calls` to apps.
     #[must_use]
-    pub fn within_the_limit_of_files(wanted: usize) -> Self {
-        let files = raise_limit_of_files(wanted as u64 + OTHER_FILES);
+    pub fn within_the_limit_of_files(wanted: usize, calls: u64) -> Self {
+        let others = calls.saturating_add(OTHER_FILES);
+        let files = raise_limit_of_files(others.saturating_add(wanted as u64));
         // Clients get a quarter of the files even if too few are left for the rest.
-        let possible = files.saturating_sub(OTHER_FILES).max(files / 4).max(1);
+        let possible = files.saturating_sub(others).max(files / 4).max(1);
         let most = usize::try_from(possible).unwrap_or(usize::MAX).min(wanted);
         if most < wanted {
             tracing::warn!(

@@ -28,7 +28,7 @@ pub(super) fn warn(store: &Store, assembly: &Assembly) {
         }
     }
     for state in &status.state {
-        if !assembly.components.state.iter().any(|known| known.name == state.component) {
+        if !assembly.is_durable_state(&state.component) {
             let (component, keys) = (&state.component, state.keys);
             tracing::warn!(component, keys, "component is gone and holds keys");
         }

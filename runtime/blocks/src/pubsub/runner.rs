@@ -113,7 +113,7 @@ impl Subscriptions {
                 subscription,
                 concurrency,
                 limit,
-                "a subscription's concurrency exceeds the calls that the app gets at once, raise --app-max-concurrency or lower it"
+                "a subscription asks for more calls at once than its app gets: lower its concurrency, or raise spec.maxConcurrency of the App or --app-max-concurrency"
             );
         }
     }
