@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use blocks::pubsub::scope::TopicScopes;
+use blocks::registry::TopicScopes;
 use blocks::registry::{Components, PubSubComponent};
 use blocks::state::{KeyPrefix, StateComponent};
 use components::metadata::Setting;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use axum::serve::ListenerExt;
-use blocks::pubsub::scope::TopicScopes;
+use blocks::registry::TopicScopes;
 use blocks::registry::{Current, PubSubComponent, Registry};
 use components::port::Component;
 use components::port::pubsub::{

@@ -1,13 +1,16 @@
 //! The components that one app may use, as a snapshot that can be replaced while calls run.
 
+pub mod scope;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use components::PubSub;
 use components::port::pubsub::Identity;
 
-use crate::pubsub::scope::TopicScopes;
 use crate::state::{BoundStore, StateComponent};
+
+pub use scope::TopicScopes;
 
 /// A pub/sub component and the rules for its use.
 #[derive(Clone)]

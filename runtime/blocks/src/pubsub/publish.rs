@@ -7,9 +7,9 @@ use components::port::pubsub::{Outgoing, PublishError};
 use components::topic;
 
 use super::cloudevent::{self, AcceptError, Content};
-use super::scope::Operation;
 use crate::fault::{Detail, Fault, Kind, Metadata, Reason};
 use crate::principal::Principal;
+use crate::registry::scope::Operation;
 use crate::registry::{PubSubComponent, Registry};
 
 /// A message to be published.

@@ -13,12 +13,12 @@ use config::model::SubscriptionSpec;
 use tokio::task::JoinHandle;
 
 use super::route::{RouteError, Routes};
-use super::scope::Operation;
 use super::subscriber::{AppSink, specification};
 use super::subscriptions::{self, SettingError, Settings, Subscription, consumer_name};
 use crate::app::App;
 use crate::app::channel::DeclaredByApp;
 use crate::app::start::Subscriber;
+use crate::registry::scope::Operation;
 use crate::registry::{Current, PubSubComponent};
 
 /// The subscriptions of one app.
