@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use blocks::registry::TopicScopes;
-use blocks::registry::{Components, PubSubComponent};
-use blocks::state::{KeyPrefix, StateComponent};
+use blocks::registry::{Components, KeyPrefix, PubSubComponent, StateComponent, TopicScopes};
 use components::metadata::Setting;
 use components::port::pubsub::{Epoch, Identity, NodeId, PubSubFeatures};
 use components::port::state::StateFeatures;
