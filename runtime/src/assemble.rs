@@ -11,7 +11,6 @@ use config::model::{Component, MetadataValue, Origin, Resources};
 use store_forward::limits::Limits;
 use store_forward::store::OpenError;
 
-use crate::api::http::metadata::ComponentInfo;
 use crate::settings::Settings;
 
 /// The surroundings of a device's components.
@@ -52,13 +51,19 @@ pub struct Assembly {
     pub described: Vec<DescribedComponent>,
 }
 
-/// A component, as apps and people are told of it.
+/// The description of a component for apps and people.
 pub struct DescribedComponent {
-    /// What apps are told.
-    pub info: ComponentInfo,
+    /// `metadata.name`.
+    pub name: String,
+    /// `spec.type`.
+    pub kind: String,
+    /// `spec.version`.
+    pub version: String,
+    /// Its abilities in Dapr's words.
+    pub capabilities: Vec<&'static str>,
     /// App ids that may use it; empty means all.
     pub apps: Vec<String>,
-    /// Whether its data outlive the process.
+    /// Its data outlive the process.
     pub durable: bool,
 }
 
@@ -225,13 +230,14 @@ async fn build(
             )]));
         }
     };
-    let info = ComponentInfo {
+    assembly.described.push(DescribedComponent {
         name: name.clone(),
         kind: kind.clone(),
         version: version.clone(),
         capabilities,
-    };
-    assembly.described.push(DescribedComponent { info, apps: scopes.clone(), durable });
+        apps: scopes.clone(),
+        durable,
+    });
     Ok(())
 }
 

@@ -197,8 +197,8 @@ async fn close(store: Option<&Store>) -> Result<(), StartError> {
 }
 
 fn component_status(component: &DescribedComponent) -> ComponentStatus {
-    let DescribedComponent { info, durable, .. } = component;
-    ComponentStatus { name: info.name.clone(), kind: info.kind.clone(), durable: *durable }
+    let DescribedComponent { name, kind, durable, .. } = component;
+    ComponentStatus { name: name.clone(), kind: kind.clone(), durable: *durable }
 }
 
 fn uplink_status(uplink: &config::model::Uplink) -> Arc<UplinkStatus> {
