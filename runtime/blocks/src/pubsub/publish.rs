@@ -9,7 +9,7 @@ use components::topic;
 use super::cloudevent::{self, AcceptError, Content};
 use crate::fault::{Detail, Fault, Kind, Metadata, Reason};
 use crate::principal::Principal;
-use crate::registry::scope::Operation;
+use crate::registry::scope::TopicAccess;
 use crate::registry::{PubSubComponent, Registry};
 
 /// A message to be published.
@@ -171,7 +171,7 @@ pub fn permit(
     };
     check_topic(component, topic)?;
     let allowed = match by {
-        Principal::App(app_id) => component.topics.allows(Operation::Publish, app_id, topic),
+        Principal::App(app_id) => component.topics.allows(TopicAccess::Publish, app_id, topic),
         Principal::Uplink(_) | Principal::Runtime => true,
     };
     if !allowed {

@@ -2,8 +2,8 @@
 
 use config::model::{Rule, SubscriptionSpec};
 
-use super::cloudevent::Event;
-use expression::{Expression, Seen};
+use super::cloudevent::CloudEvent;
+use expression::{EventContext, Expression};
 
 #[cfg(feature = "cel")]
 mod budget;
@@ -71,7 +71,7 @@ pub enum RouteError {
 #[derive(Debug)]
 pub struct Routes {
     subscription: String,
-    rules: Vec<Compiled>,
+    rules: Vec<CompiledRule>,
 }
 
 /// Why an expression says neither yes nor no.
@@ -84,7 +84,7 @@ enum Unmatched {
 }
 
 #[derive(Debug)]
-struct Compiled {
+struct CompiledRule {
     /// `None` matches everything.
     matches: Option<(String, Expression)>,
     path: String,
@@ -130,14 +130,17 @@ impl Routes {
 
     /// The path of the first rule that matches. A rule that can't be evaluated doesn't match.
     #[must_use]
-    pub fn route(&self, event: &Event) -> Option<&str> {
-        let mut seen = Seen::default();
-        self.rules.iter().find(|rule| self.matches(rule, event, &mut seen)).map(Compiled::path)
+    pub fn route(&self, event: &CloudEvent) -> Option<&str> {
+        let mut context = EventContext::default();
+        self.rules
+            .iter()
+            .find(|rule| self.matches(rule, event, &mut context))
+            .map(CompiledRule::path)
     }
 
-    fn matches(&self, rule: &Compiled, event: &Event, seen: &mut Seen) -> bool {
+    fn matches(&self, rule: &CompiledRule, event: &CloudEvent, context: &mut EventContext) -> bool {
         let Some((text, expression)) = &rule.matches else { return true };
-        let unmatched = match expression.matches(event, seen) {
+        let unmatched = match expression.matches(event, context) {
             Ok(matches) => return matches,
             Err(unmatched) => unmatched,
         };
@@ -160,7 +163,7 @@ impl Routes {
     }
 }
 
-impl Compiled {
+impl CompiledRule {
     fn path(&self) -> &str {
         &self.path
     }
@@ -178,14 +181,14 @@ pub fn is_path(text: &str) -> bool {
     text.bytes().all(|byte| byte > b' ' && !b"<>`".contains(&byte))
 }
 
-fn compile(subscription: &str, matches: &str, path: &str) -> Result<Compiled, RouteError> {
+fn compile(subscription: &str, matches: &str, path: &str) -> Result<CompiledRule, RouteError> {
     let subscription = || subscription.to_owned();
     let path = format!("/{}", path.trim_start_matches('/'));
     if !is_path(&path) {
         return Err(RouteError::Path { subscription: subscription(), path });
     }
     if matches.is_empty() {
-        return Ok(Compiled { matches: None, path });
+        return Ok(CompiledRule { matches: None, path });
     }
     if matches.len() > MAX_RULE_BYTES {
         return Err(RouteError::TooLong { subscription: subscription(), bytes: matches.len() });
@@ -195,7 +198,7 @@ fn compile(subscription: &str, matches: &str, path: &str) -> Result<Compiled, Ro
         rule: matches.to_owned(),
         cause,
     })?;
-    Ok(Compiled { matches: Some((matches.to_owned(), expression)), path })
+    Ok(CompiledRule { matches: Some((matches.to_owned(), expression)), path })
 }
 
 #[cfg(all(test, feature = "cel"))]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use components::port::pubsub::Outgoing;
 
-use super::{CONTENT_TYPE, DEFAULT_TYPE, Event, RAW, flag, is_type};
+use super::{CONTENT_TYPE, CloudEvent, DEFAULT_TYPE, RAW, flag, is_type};
 use crate::json_error::explain;
 
 /// Bytes of one attribute: they travel in headers and are stored with every message.
@@ -159,7 +159,7 @@ fn bounded(name: &'static str, value: Option<&str>) -> Result<Option<String>, Ac
 }
 
 fn check_event(body: &[u8]) -> Result<(), AcceptError> {
-    serde_json::from_slice::<Event<'_>>(body)
+    serde_json::from_slice::<CloudEvent<'_>>(body)
         .map(|_| ())
         .map_err(|error| AcceptError::NotAnEvent(explain(&error)))
 }

@@ -9,7 +9,7 @@ use cel::{Context, Env, IdedExpr, Value};
 
 use super::Unmatched;
 use super::budget::{self, Budget};
-use crate::pubsub::cloudevent::Event;
+use crate::pubsub::cloudevent::CloudEvent;
 
 /// Nesting of an expression: parsing and evaluation recurse.
 const MAX_DEPTH: u16 = 32;
@@ -24,7 +24,7 @@ pub(super) struct Expression(IdedExpr);
 
 /// An event as expressions see it: made for the first one that looks at it.
 #[derive(Default)]
-pub(super) struct Seen<'c>(Option<(Context<'c, 'c>, Budget)>);
+pub(super) struct EventContext<'c>(Option<(Context<'c, 'c>, Budget)>);
 
 impl Expression {
     /// Fails with what is wrong, and what to do.
@@ -45,8 +45,12 @@ impl Expression {
             })
     }
 
-    pub(super) fn matches(&self, event: &Event, seen: &mut Seen<'_>) -> Result<bool, Unmatched> {
-        let (context, budget) = seen.0.get_or_insert_with(|| context_of(event));
+    pub(super) fn matches(
+        &self,
+        event: &CloudEvent,
+        context: &mut EventContext<'_>,
+    ) -> Result<bool, Unmatched> {
+        let (context, budget) = context.0.get_or_insert_with(|| context_of(event));
         budget.renew();
         match Value::resolve(&self.0, context) {
             Ok(Value::Bool(matches)) => Ok(matches),
@@ -57,7 +61,7 @@ impl Expression {
     }
 }
 
-fn context_of<'c>(event: &Event) -> (Context<'c, 'c>, Budget) {
+fn context_of<'c>(event: &CloudEvent) -> (Context<'c, 'c>, Budget) {
     let fields = event.fields().map(|(name, raw)| {
         // What nests too deep to be read is compared as text.
         let value = serde_json::from_str(raw.get()).map_or_else(|_| text(raw.get()), from_json);

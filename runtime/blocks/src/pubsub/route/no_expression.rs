@@ -1,14 +1,14 @@
 //! Stands in for [`expression`](super::expression) where the program is built without it.
 
 use super::Unmatched;
-use crate::pubsub::cloudevent::Event;
+use crate::pubsub::cloudevent::CloudEvent;
 
 /// There is none.
 #[derive(Debug)]
 pub(super) enum Expression {}
 
 #[derive(Default)]
-pub(super) struct Seen();
+pub(super) struct EventContext();
 
 impl Expression {
     pub(super) fn parse(_: &str) -> Result<Self, String> {
@@ -16,7 +16,7 @@ impl Expression {
             .to_owned())
     }
 
-    pub(super) fn matches(&self, _: &Event, _: &mut Seen) -> Result<bool, Unmatched> {
+    pub(super) fn matches(&self, _: &CloudEvent, _: &mut EventContext) -> Result<bool, Unmatched> {
         match *self {}
     }
 }

@@ -229,12 +229,12 @@ proptest! {
         let message = given.message();
         let (identity, topic) = (identity(), Topic::new("pubsub", "orders"));
         let source = EventSource { identity: &identity, stream: StreamId(3) };
-        let event = Event::of(&topic, &message, source, NOW_MS);
+        let event = CloudEvent::of(&topic, &message, source, NOW_MS);
         let json = event.to_json();
         prop_assert_eq!(serde_json::from_slice::<Value>(&json).unwrap(), json!(given.event()));
         let nested = event.to_raw();
         prop_assert_eq!(nested.get().as_bytes(), &json);
-        let raw = Event::raw(&topic, &message, source, NOW_MS);
+        let raw = CloudEvent::raw(&topic, &message, source, NOW_MS);
         let carried = BASE64.decode(raw.text("data_base64").unwrap()).unwrap();
         prop_assert_eq!(carried, if given.is_raw() { given.data } else { json });
     }
@@ -244,7 +244,7 @@ proptest! {
         let message = given.message();
         let (identity, topic) = (identity(), Topic::new("pubsub", "orders"));
         let source = EventSource { identity: &identity, stream: StreamId(3) };
-        let event = Event::of(&topic, &message, source, NOW_MS);
+        let event = CloudEvent::of(&topic, &message, source, NOW_MS);
         prop_assert!(event.fields().is_sorted_by(|(one, _), (other, _)| one < other));
         let members = event.fields().map(|(name, raw)| format!("{}:{}", json!(name), raw.get()));
         let json = format!("{{{}}}", members.collect::<Vec<_>>().join(","));
@@ -257,7 +257,7 @@ proptest! {
         let message = stored(accepted(publish(data.as_bytes(), Some(json), &BTreeMap::new())).unwrap());
         let (identity, topic) = (identity(), Topic::new("pubsub", "orders"));
         let source = EventSource { identity: &identity, stream: StreamId(3) };
-        let event = Event::of(&topic, &message, source, NOW_MS);
+        let event = CloudEvent::of(&topic, &message, source, NOW_MS);
         let kept = event.get("data").unwrap();
         prop_assert_eq!(kept.get(), data.trim());
     }
