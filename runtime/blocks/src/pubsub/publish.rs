@@ -8,6 +8,7 @@ use components::topic;
 
 use super::cloudevent::{self, AcceptError, Content};
 use crate::fault::{Detail, Fault, Kind, Metadata, Reason};
+use crate::json_error::explain;
 use crate::principal::Principal;
 use crate::registry::scope::TopicAccess;
 use crate::registry::{PubSubComponent, Registry};
@@ -261,7 +262,7 @@ fn check_ids(entries: &[BulkEntry]) -> Result<(), &'static str> {
 
 fn unacceptable(pubsub: &str, by: &Principal, metadata: &Metadata, error: AcceptError) -> Fault {
     if let AcceptError::NotAnEvent(cause) = &error {
-        let metadata = pairs([("appID", by.name()), ("error", cause)]);
+        let metadata = pairs([("appID", by.name()), ("error", &explain(cause))]);
         let fault =
             Fault::new(Kind::Internal, Reason::CloudEventCreation, "cannot create cloudevent");
         return about(fault, pubsub, Some(metadata)).caused_by(error);
