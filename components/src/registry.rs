@@ -8,24 +8,34 @@ use crate::port::state::StateStore;
 use crate::{pubsub, state};
 
 /// Every component type.
-pub const TYPES: &[Type] = &[
-    Type { kind: state::redb::KIND, build: Build::State(state::redb::build) },
-    Type { kind: state::in_memory::KIND, build: Build::State(state::in_memory::build) },
-    Type { kind: pubsub::redb::KIND, build: Build::PubSub(pubsub::redb::build) },
-    Type { kind: pubsub::in_memory::KIND, build: Build::PubSub(pubsub::in_memory::build) },
+pub const TYPES: &[ComponentType] = &[
+    ComponentType::state(state::redb::KIND, state::redb::build),
+    ComponentType::state(state::in_memory::KIND, state::in_memory::build),
+    ComponentType::pubsub(pubsub::redb::KIND, pubsub::redb::build),
+    ComponentType::pubsub(pubsub::in_memory::KIND, pubsub::in_memory::build),
 ];
 
 /// A component type.
-pub struct Type {
+pub struct ComponentType {
     /// `spec.type`, for example `state.redb`.
     pub kind: &'static str,
     /// The constructor.
-    pub build: Build,
+    pub build: Constructor,
+}
+
+impl ComponentType {
+    const fn state(kind: &'static str, build: fn(Context) -> Building<dyn StateStore>) -> Self {
+        Self { kind, build: Constructor::State(build) }
+    }
+
+    const fn pubsub(kind: &'static str, build: fn(Context) -> Building<dyn PubSub>) -> Self {
+        Self { kind, build: Constructor::PubSub(build) }
+    }
 }
 
 /// A constructor, by the building block that the component is for.
 #[non_exhaustive]
-pub enum Build {
+pub enum Constructor {
     /// A state store.
     State(fn(Context) -> Building<dyn StateStore>),
     /// A pub/sub component.
@@ -48,8 +58,8 @@ pub enum Built {
 /// When there is no such type, its settings are wrong, or its store can't be opened.
 pub async fn build(kind: &str, context: Context) -> Result<Built, BuildError> {
     match find(kind).map(|found| &found.build) {
-        Some(Build::State(build)) => build(context).await.map(Built::State),
-        Some(Build::PubSub(build)) => build(context).await.map(Built::PubSub),
+        Some(Constructor::State(build)) => build(context).await.map(Built::State),
+        Some(Constructor::PubSub(build)) => build(context).await.map(Built::PubSub),
         None => Err(BuildError::UnknownType {
             component: context.name,
             kind: kind.to_owned(),
@@ -62,7 +72,7 @@ pub async fn build(kind: &str, context: Context) -> Result<Built, BuildError> {
 
 /// Finds a type by its name.
 #[must_use]
-pub fn find(kind: &str) -> Option<&'static Type> {
+pub fn find(kind: &str) -> Option<&'static ComponentType> {
     TYPES.iter().find(|known| known.kind == kind)
 }
 
@@ -74,8 +84,8 @@ mod tests {
     fn each_type_is_named_once_and_for_its_block() {
         for (at, known) in TYPES.iter().enumerate() {
             let block = match known.build {
-                Build::State(_) => "state.",
-                Build::PubSub(_) => "pubsub.",
+                Constructor::State(_) => "state.",
+                Constructor::PubSub(_) => "pubsub.",
             };
             assert!(known.kind.starts_with(block), "{}", known.kind);
             assert!(TYPES[at + 1..].iter().all(|other| other.kind != known.kind));

@@ -1,10 +1,8 @@
-//! From `Component` resources to building blocks.
+//! Builds the components of a device from `Component` resources.
 
 use std::sync::Arc;
 
-use blocks::pubsub::scope::TopicScopes;
-use blocks::registry::{Components, PubSubComponent};
-use blocks::state::{KeyPrefix, StateComponent};
+use blocks::registry::{Components, KeyPrefix, PubSubComponent, StateComponent, TopicScopes};
 use components::metadata::Setting;
 use components::port::pubsub::{Epoch, Identity, NodeId, PubSubFeatures};
 use components::port::state::StateFeatures;
@@ -13,12 +11,11 @@ use config::model::{Component, MetadataValue, Origin, Resources};
 use store_forward::limits::Limits;
 use store_forward::store::OpenError;
 
-use crate::api::http::metadata::ComponentInfo;
 use crate::settings::Settings;
 
-/// The surroundings of a device's components.
-pub struct Surroundings {
-    /// The node's store, which opens when a component asks for it.
+/// The context that a device's components are built in.
+pub struct AssemblyContext {
+    /// The node's store, which the first component that needs it opens.
     pub embedded: Embedded,
     /// The store's bounds.
     pub limits: Limits,
@@ -28,10 +25,10 @@ pub struct Surroundings {
     pub namespace: String,
 }
 
-/// Returns the surroundings of the components of these settings.
+/// Returns the context for the components of these settings.
 #[must_use]
-pub fn surroundings(settings: &Settings, embedded: &Embedded) -> Surroundings {
-    Surroundings {
+pub fn assembly_context(settings: &Settings, embedded: &Embedded) -> AssemblyContext {
+    AssemblyContext {
         embedded: embedded.clone(),
         limits: settings.limits.clone(),
         app_id: settings.apps.first().map(|app| app.id.clone()).unwrap_or_default(),
@@ -50,17 +47,23 @@ pub fn namespace() -> String {
 pub struct Assembly {
     /// The components by building block.
     pub components: Components,
-    /// The components in the order in which they were built, as apps are told of them.
+    /// Their descriptions, in the order in which they were built.
     pub described: Vec<DescribedComponent>,
 }
 
-/// A component, as apps and people are told of it.
+/// The description of a component for apps and people.
 pub struct DescribedComponent {
-    /// What apps are told.
-    pub info: ComponentInfo,
+    /// `metadata.name`.
+    pub name: String,
+    /// `spec.type`.
+    pub kind: String,
+    /// `spec.version`.
+    pub version: String,
+    /// Its abilities in Dapr's words.
+    pub capabilities: Vec<&'static str>,
     /// App ids that may use it; empty means all.
     pub apps: Vec<String>,
-    /// Whether its data outlive the process.
+    /// Its data outlive the process.
     pub durable: bool,
 }
 
@@ -117,12 +120,12 @@ pub enum AssembleError {
 /// The problems of each of them; those with `ignoreErrors` are left out with a warning.
 pub async fn assemble(
     resources: &Resources,
-    surroundings: &Surroundings,
+    context: &AssemblyContext,
 ) -> Result<Assembly, AssembleError> {
     let mut assembly = Assembly::default();
     let mut problems = Vec::new();
     for component in with_defaults(resources) {
-        match build(&mut assembly, &component, resources, surroundings).await {
+        match build(&mut assembly, &component, resources, context).await {
             Ok(()) => {}
             Err(AssembleError::Configuration(found)) if component.ignore_errors => {
                 for problem in found {
@@ -139,12 +142,21 @@ pub async fn assemble(
     }
 }
 
-/// `statestore` and `pubsub` are there unless a file has others of their kind.
+/// A component that every device has unless a file declares another of its kind or name.
+struct DefaultComponent {
+    block: &'static str,
+    name: &'static str,
+    kind: &'static str,
+}
+
+const DEFAULTS: [DefaultComponent; 2] = [
+    DefaultComponent { block: "state.", name: "statestore", kind: "state.redb" },
+    DefaultComponent { block: "pubsub.", name: "pubsub", kind: "pubsub.redb" },
+];
+
 fn with_defaults(resources: &Resources) -> Vec<Component> {
     let mut all = resources.components.clone();
-    for (block, name, kind) in
-        [("state.", "statestore", "state.redb"), ("pubsub.", "pubsub", "pubsub.redb")]
-    {
+    for DefaultComponent { block, name, kind } in DEFAULTS {
         let taken = |c: &Component| c.kind.starts_with(block) || c.name == name;
         if !all.iter().any(taken) {
             all.push(Component {
@@ -166,112 +178,132 @@ async fn build(
     assembly: &mut Assembly,
     component: &Component,
     resources: &Resources,
-    surroundings: &Surroundings,
+    context: &AssemblyContext,
 ) -> Result<(), AssembleError> {
+    check_denied(component, resources)?;
     let Component { name, kind, version, scopes, origin, .. } = component;
-    let at = format!("{}:{}", origin.file.display(), origin.line);
-    let denied = &resources.configuration.denied_components;
-    if denied.iter().any(|d| d == kind || *d == format!("{kind}/{version}")) {
-        return Err(AssembleError::Configuration(vec![format!(
-            "{at}: component {name:?}: type {kind} is denied by the Configuration's components.deny"
-        )]));
-    }
+    let values = values(component, context).map_err(AssembleError::Configuration)?;
+    let mut metadata = Metadata::new(name, origin, values);
 
     // The building block takes its own settings first: those that are left over are the component's.
-    let mut metadata = Metadata::new(
-        name,
-        origin,
-        values(component, surroundings).map_err(AssembleError::Configuration)?,
-    );
     let prefix = kind.starts_with("state.").then(|| KeyPrefix::take(&mut metadata));
     let topics =
         kind.starts_with("pubsub.").then(|| TopicScopes::parse(|name| metadata.take(name)));
     // Each app is its own consumer here, whatever name Dapr's brokers would give it.
     metadata.take("consumerID");
-    let context = Context {
-        name: name.clone(),
-        metadata,
-        embedded: surroundings.embedded.clone(),
-        limits: surroundings.limits.clone(),
-    };
 
-    let built = components::build(kind, context).await.map_err(|error| match error {
+    let built = components::build(
+        kind,
+        Context {
+            name: name.clone(),
+            metadata,
+            embedded: context.embedded.clone(),
+            limits: context.limits.clone(),
+        },
+    );
+    let built = built.await.map_err(|error| match error {
         BuildError::Open(error) => AssembleError::Store(error),
         error => AssembleError::Configuration(vec![error.to_string()]),
     })?;
     let components = &mut assembly.components;
-    let (capabilities, durable) = match built {
+    let abilities = match built {
         Built::State(store) => {
             let features = store.features();
+            let name = name.clone();
             let prefix = prefix.unwrap_or_default();
             let apps = scopes.clone();
-            components.state.push(Arc::new(StateComponent {
-                name: name.clone(),
-                store,
-                prefix,
-                apps,
-            }));
-            (state_capabilities(features), features.durable)
+            components.state.push(Arc::new(StateComponent { name, store, prefix, apps }));
+            Abilities::of_state(features)
         }
         Built::PubSub(component) => {
             let features = component.features();
+            let local = component.local();
             let component = PubSubComponent {
                 name: name.clone(),
-                identity: component
-                    .local()
-                    .map_or_else(elsewhere, |local| local.identity().clone()),
+                identity: local.map_or_else(elsewhere, |local| local.identity().clone()),
                 component,
                 topics: topics.unwrap_or_default(),
                 apps: scopes.clone(),
-                max_topic_bytes: surroundings.limits.max_topic_bytes,
+                max_topic_bytes: context.limits.max_topic_bytes,
             };
             components.pubsub.insert(name.clone(), Arc::new(component));
-            (pubsub_capabilities(features), features.durable)
+            Abilities::of_pubsub(features)
         }
         _ => {
-            return Err(AssembleError::Configuration(vec![format!(
-                "{at}: component {name:?}: type {kind} serves no building block"
-            )]));
+            let problem = format!("type {kind} serves no building block");
+            return Err(problem_of(component, &problem));
         }
     };
-    let info = ComponentInfo {
+    let Abilities { capabilities, durable } = abilities;
+    assembly.described.push(DescribedComponent {
         name: name.clone(),
         kind: kind.clone(),
         version: version.clone(),
         capabilities,
-    };
-    assembly.described.push(DescribedComponent { info, apps: scopes.clone(), durable });
+        apps: scopes.clone(),
+        durable,
+    });
     Ok(())
 }
 
-/// The identity for messages of a broker that has no store here; they carry their own ids.
+fn check_denied(component: &Component, resources: &Resources) -> Result<(), AssembleError> {
+    let Component { kind, version, .. } = component;
+    let denied = &resources.configuration.denied_components;
+    if denied.iter().any(|d| d == kind || *d == format!("{kind}/{version}")) {
+        let problem = format!("type {kind} is denied by the Configuration's components.deny");
+        return Err(problem_of(component, &problem));
+    }
+    Ok(())
+}
+
+fn problem_of(component: &Component, problem: &str) -> AssembleError {
+    let Component { name, origin, .. } = component;
+    let file = origin.file.display();
+    let line = origin.line;
+    AssembleError::Configuration(vec![format!("{file}:{line}: component {name:?}: {problem}")])
+}
+
+/// Returns the identity for messages of a broker without a store here; they carry their own ids.
 fn elsewhere() -> Identity {
     Identity { node: NodeId(String::new()), epoch: Epoch(0) }
 }
 
-/// The abilities of a state store in Dapr's words.
-fn state_capabilities(features: StateFeatures) -> Vec<&'static str> {
-    let StateFeatures { etag, ttl, transaction, query, .. } = features;
-    let all = [
-        ("ETAG", etag),
-        ("TRANSACTIONAL", transaction.is_some()),
-        ("TTL", ttl),
-        ("QUERY_API", query),
-    ];
-    named(&all)
+/// The abilities of a component, as apps and people see them.
+struct Abilities {
+    /// In Dapr's words.
+    capabilities: Vec<&'static str>,
+    durable: bool,
 }
 
-/// The abilities of a pub/sub component in Dapr's words. Bulk publishing is ours to offer for all.
-fn pubsub_capabilities(features: PubSubFeatures) -> Vec<&'static str> {
-    let PubSubFeatures { ttl, wildcards, .. } = features;
-    named(&[("MESSAGE_TTL", ttl), ("SUBSCRIBE_WILDCARDS", wildcards), ("BULK_PUBSUB", true)])
+impl Abilities {
+    fn of_state(features: StateFeatures) -> Self {
+        let StateFeatures { etag, ttl, transaction, query, durable } = features;
+        let capabilities = named(&[
+            ("ETAG", etag),
+            ("TRANSACTIONAL", transaction.is_some()),
+            ("TTL", ttl),
+            ("QUERY_API", query),
+        ]);
+        Self { capabilities, durable }
+    }
+
+    /// The runtime offers bulk publishing for every component.
+    fn of_pubsub(features: PubSubFeatures) -> Self {
+        let PubSubFeatures { ttl, wildcards, durable, .. } = features;
+        let capabilities = named(&[
+            ("MESSAGE_TTL", ttl),
+            ("SUBSCRIBE_WILDCARDS", wildcards),
+            ("BULK_PUBSUB", true),
+        ]);
+        Self { capabilities, durable }
+    }
 }
 
 fn named(abilities: &[(&'static str, bool)]) -> Vec<&'static str> {
     abilities.iter().filter(|(_, able)| *able).map(|(name, _)| *name).collect()
 }
 
-fn values(component: &Component, surroundings: &Surroundings) -> Result<Vec<Setting>, Vec<String>> {
+fn values(component: &Component, context: &AssemblyContext) -> Result<Vec<Setting>, Vec<String>> {
     let mut problems = Vec::new();
     let mut values = Vec::new();
     for item in &component.metadata {
@@ -279,7 +311,7 @@ fn values(component: &Component, surroundings: &Surroundings) -> Result<Vec<Sett
         let problem = |text: String| format!("{at}: component {:?}: {text}", component.name);
         match &item.value {
             MetadataValue::Literal(text) => {
-                values.push(Setting::new(&item.name, expand(text, surroundings), item.line));
+                values.push(Setting::new(&item.name, expand(text, context), item.line));
             }
             MetadataValue::Env(variable) => match std::env::var(variable) {
                 Ok(text) => values.push(Setting::new(&item.name, text, item.line)),
@@ -297,16 +329,16 @@ fn values(component: &Component, surroundings: &Surroundings) -> Result<Vec<Sett
     if problems.is_empty() { Ok(values) } else { Err(problems) }
 }
 
-/// Dapr's templates.
-fn expand(text: &str, surroundings: &Surroundings) -> String {
+/// Replaces Dapr's templates.
+fn expand(text: &str, context: &AssemblyContext) -> String {
     if !text.contains('{') {
         return text.to_owned();
     }
-    let app_id = &surroundings.app_id;
-    let full = if surroundings.namespace.is_empty() {
+    let app_id = &context.app_id;
+    let full = if context.namespace.is_empty() {
         app_id.clone()
     } else {
-        format!("{}.{app_id}", surroundings.namespace)
+        format!("{}.{app_id}", context.namespace)
     };
     text.replace("{uuid}", &uuid::Uuid::new_v4().to_string())
         .replace("{appID}", app_id)

@@ -13,7 +13,7 @@ use store_forward::disk::MemoryDisk;
 use store_forward::limits::Limits;
 use store_forward::store::Options;
 
-use crate::assemble::{AssembleError, Assembly, assemble, surroundings};
+use crate::assemble::{AssembleError, Assembly, assemble, assembly_context};
 use crate::secret::reveal;
 use crate::settings::Settings;
 use crate::tls::TlsFiles;
@@ -27,7 +27,7 @@ pub async fn by_building(settings: &Settings, mut problems: Vec<String>) -> Vec<
     let limits = Limits { reserve_bytes: 0, ..settings.limits.clone() };
     let options = Options { node: None, limits, volatile: true };
     let embedded = Embedded::new(options, Arc::new(MemoryDisk::new()), Arc::new(OsClock::new()));
-    match assemble(&settings.resources, &surroundings(settings, &embedded)).await {
+    match assemble(&settings.resources, &assembly_context(settings, &embedded)).await {
         Ok(assembly) if all_was_read => {
             problems.extend(unknown_names(settings, &assembly));
             problems.extend(unknown_pubsubs(&settings.resources, &assembly));

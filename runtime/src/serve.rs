@@ -7,6 +7,7 @@
 
 mod connections;
 mod heads;
+mod milestone;
 mod on_time;
 mod pace;
 mod paced;

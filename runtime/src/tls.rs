@@ -112,14 +112,14 @@ impl TlsFiles {
         if let Some(chain) = chain
             && let Some(key) = key
         {
-            let identity = self.check_identity(Identity { chain, key });
+            let identity = self.check_identity(ClientIdentity { chain, key });
             note("clientKey", Some(identity), &mut problems);
         }
         problems
     }
 
-    fn check_identity(&self, identity: Identity) -> Result<(), TlsError> {
-        let material = Material { roots: Vec::new(), identity: Some(identity) };
+    fn check_identity(&self, identity: ClientIdentity) -> Result<(), TlsError> {
+        let material = TlsMaterial { roots: Vec::new(), identity: Some(identity) };
         match material.config() {
             Err(TlsError::Identity(rustls::Error::InconsistentKeys(_))) => {
                 Err(TlsError::WrongKey {
@@ -152,7 +152,7 @@ fn note<T>(
 #[derive(Debug)]
 pub struct ClientConfigs {
     files: TlsFiles,
-    last: Mutex<Option<(Material, Arc<ClientConfig>)>>,
+    last: Mutex<Option<(TlsMaterial, Arc<ClientConfig>)>>,
 }
 
 impl ClientConfigs {
@@ -168,7 +168,7 @@ impl ClientConfigs {
     ///
     /// Returns an error that names the unusable file.
     pub fn load(&self) -> Result<Arc<ClientConfig>, TlsError> {
-        let material = Material::read(&self.files)?;
+        let material = TlsMaterial::read(&self.files)?;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, config)) = &*last
             && *known == material
@@ -183,25 +183,25 @@ impl ClientConfigs {
 
 /// The content of the files.
 #[derive(PartialEq)]
-struct Material {
+struct TlsMaterial {
     roots: Vec<CertificateDer<'static>>,
-    identity: Option<Identity>,
+    identity: Option<ClientIdentity>,
 }
 
 /// A client certificate's chain, and its key.
 #[derive(PartialEq)]
-struct Identity {
+struct ClientIdentity {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
 
-impl std::fmt::Debug for Material {
+impl std::fmt::Debug for TlsMaterial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Material").field("roots", &self.roots.len()).finish_non_exhaustive()
+        f.debug_struct("TlsMaterial").field("roots", &self.roots.len()).finish_non_exhaustive()
     }
 }
 
-impl Material {
+impl TlsMaterial {
     fn read(files: &TlsFiles) -> Result<Self, TlsError> {
         let TlsFiles { ca, cert, key } = files;
         let roots = match ca {
@@ -210,7 +210,7 @@ impl Material {
         };
         let identity = match (cert, key) {
             (Some(cert), Some(key)) => {
-                Some(Identity { chain: certificates(cert)?, key: private_key(key)? })
+                Some(ClientIdentity { chain: certificates(cert)?, key: private_key(key)? })
             }
             (None, None) => None,
             _ => return Err(TlsError::HalfAnIdentity),
@@ -228,7 +228,7 @@ impl Material {
             .map_err(TlsError::Setup)?
             .with_root_certificates(roots);
         match &self.identity {
-            Some(Identity { chain, key }) => builder
+            Some(ClientIdentity { chain, key }) => builder
                 .with_client_auth_cert(chain.clone(), key.clone_key())
                 .map_err(TlsError::Identity),
             None => Ok(builder.with_no_client_auth()),

@@ -20,7 +20,7 @@ use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 
 use crate::admin::{ComponentStatus, Control, losses};
-use crate::assemble::{AssembleError, Assembly, DescribedComponent, assemble, surroundings};
+use crate::assemble::{AssembleError, Assembly, DescribedComponent, assemble, assembly_context};
 use crate::metrics::{self, Calls};
 use crate::ready::Ready;
 use crate::serve::{self, Connections};
@@ -28,7 +28,7 @@ use crate::settings::Settings;
 use crate::systemd::{self, Notice};
 use crate::uplink::UplinkStatus;
 
-pub use listen::Refused;
+pub use listen::ListenError;
 
 /// Connections to the control socket at a time: for people and their scripts.
 const MAX_ASKERS: usize = 16;
@@ -56,7 +56,7 @@ pub enum StartError {
     },
     /// A port that can't be listened at.
     #[error(transparent)]
-    Listen(#[from] Refused),
+    Listen(#[from] ListenError),
     /// A control socket that can't be made.
     #[error(
         "cannot make the control socket {path}: {cause}; choose another directory with --data-dir"
@@ -162,7 +162,7 @@ async fn build(settings: Settings, stopper: Stopper) -> Result<Device, StartErro
     if !settings.resources.uplinks.is_empty() || embedded.exists().unwrap_or(true) {
         embedded.open().await?;
     }
-    let assembly = assemble(&settings.resources, &surroundings(&settings, &embedded)).await?;
+    let assembly = assemble(&settings.resources, &assembly_context(&settings, &embedded)).await?;
     let store = embedded.opened().cloned();
     if let Some(store) = &store {
         let NodeId(node) = &store.identity().node;
@@ -199,8 +199,8 @@ async fn close(store: Option<&Store>) -> Result<(), StartError> {
 }
 
 fn component_status(component: &DescribedComponent) -> ComponentStatus {
-    let DescribedComponent { info, durable, .. } = component;
-    ComponentStatus { name: info.name.clone(), kind: info.kind.clone(), durable: *durable }
+    let DescribedComponent { name, kind, durable, .. } = component;
+    ComponentStatus { name: name.clone(), kind: kind.clone(), durable: *durable }
 }
 
 fn uplink_status(uplink: &config::model::Uplink) -> Arc<UplinkStatus> {

@@ -1,6 +1,6 @@
 //! `pubsub.in-memory`: topics that are gone with the process.
 
-use super::redb::{OnStore, limits};
+use super::redb::{PubSubOnStore, limits};
 use crate::context::{Building, Context};
 use crate::port::pubsub::PubSub;
 
@@ -14,6 +14,6 @@ pub(crate) fn build(mut context: Context) -> Building<dyn PubSub> {
         let Context { name, mut metadata, .. } = context;
         let limits = limits(&mut metadata);
         metadata.finish()?;
-        OnStore::open(&name, store, limits, false).await
+        PubSubOnStore::open(&name, store, limits, false).await
     })
 }

@@ -31,7 +31,7 @@ pub(crate) fn build(context: Context) -> Building<dyn PubSub> {
         let limits = limits(&mut metadata);
         metadata.finish()?;
         let store = embedded.open().await?.clone();
-        OnStore::open(&name, store, limits, true).await
+        PubSubOnStore::open(&name, store, limits, true).await
     })
 }
 
@@ -55,12 +55,12 @@ const OVERFLOW: &[(&str, Overflow)] = &[
 ];
 
 /// A pub/sub component on a [`Store`].
-pub(super) struct OnStore {
+pub(super) struct PubSubOnStore {
     local: Local,
     durable: bool,
 }
 
-impl OnStore {
+impl PubSubOnStore {
     /// A component on `store`, which may remember other limits from before. One that is not
     /// `durable` owns the store, and closes it.
     pub(super) async fn open(
@@ -79,7 +79,7 @@ impl OnStore {
 }
 
 #[async_trait]
-impl Component for OnStore {
+impl Component for PubSubOnStore {
     async fn close(&self) {
         if !self.durable {
             self.local.store.close().await;
@@ -88,7 +88,7 @@ impl Component for OnStore {
 }
 
 #[async_trait]
-impl PubSub for OnStore {
+impl PubSub for PubSubOnStore {
     fn features(&self) -> PubSubFeatures {
         PubSubFeatures {
             ordered: true,
@@ -134,7 +134,7 @@ impl PubSub for OnStore {
 }
 
 #[async_trait]
-impl Backlog for OnStore {
+impl Backlog for PubSubOnStore {
     fn consumers(&self) -> Vec<String> {
         let consumers = self.local.store.consumers().unwrap_or_default();
         let is_ours = |filter: &Filter| *filter.component == *self.local.component;

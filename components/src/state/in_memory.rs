@@ -1,6 +1,6 @@
 //! `state.in-memory`: state that is gone with the process.
 
-use super::redb::OnStore;
+use super::redb::StateOnStore;
 use crate::context::{Building, Context};
 use crate::port::state::StateStore;
 
@@ -13,6 +13,6 @@ pub(crate) fn build(mut context: Context) -> Building<dyn StateStore> {
         let store = context.open_in_memory()?;
         let Context { name, metadata, .. } = context;
         metadata.finish()?;
-        Ok(OnStore::new(&name, store, false))
+        Ok(StateOnStore::new(&name, store, false))
     })
 }

@@ -23,7 +23,7 @@ pub(crate) fn build(context: Context) -> Building<dyn StateStore> {
         let Context { name, metadata, embedded, .. } = context;
         metadata.finish()?;
         let store = embedded.open().await?.clone();
-        Ok(OnStore::new(&name, store, true))
+        Ok(StateOnStore::new(&name, store, true))
     })
 }
 
@@ -31,12 +31,12 @@ pub(crate) fn build(context: Context) -> Building<dyn StateStore> {
 const MAX_OPERATIONS: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
 
 /// A state store on a [`Store`].
-pub(super) struct OnStore {
+pub(super) struct StateOnStore {
     local: Local,
     durable: bool,
 }
 
-impl OnStore {
+impl StateOnStore {
     /// A component on `store`; one that is not `durable` owns it, and closes it.
     pub(super) fn new(component: &str, store: Store, durable: bool) -> Arc<dyn StateStore> {
         Arc::new(Self { local: Local { store, component: component.into() }, durable })
@@ -56,7 +56,7 @@ impl OnStore {
 }
 
 #[async_trait]
-impl Component for OnStore {
+impl Component for StateOnStore {
     async fn close(&self) {
         if !self.durable {
             self.local.store.close().await;
@@ -65,7 +65,7 @@ impl Component for OnStore {
 }
 
 #[async_trait]
-impl StateStore for OnStore {
+impl StateStore for StateOnStore {
     fn features(&self) -> StateFeatures {
         StateFeatures {
             etag: true,

@@ -6,8 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::Result;
-use crate::durable::{PAYLOAD_BYTES, publish};
-use crate::load::{self, Load};
+use crate::load::{self, Load, PAYLOAD_BYTES, publish};
 use crate::process::Process;
 use crate::table::{Measured, Round, Row, median, medians};
 

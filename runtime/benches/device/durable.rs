@@ -3,13 +3,10 @@
 use std::path::Path;
 
 use crate::disk::{self, Bare};
-use crate::load::{self, Load};
+use crate::load::{self, Load, PAYLOAD_BYTES, publish};
 use crate::served::Served;
 use crate::table::{Measured, Round, Row, medians, micros};
 use crate::{Result, serving};
-
-/// Bytes of each message and of each value.
-pub(crate) const PAYLOAD_BYTES: usize = 200;
 
 const BYTES_ROUNDS: usize = 15;
 const BYTES_WRITES: usize = 100;
@@ -83,12 +80,6 @@ pub(crate) fn latency(dir: &Path) -> Result<Vec<Row>> {
         ratio: medians.ratio,
     };
     Ok(vec![Row::at_most("durable state save over HTTP, p50", measured, 1.3)])
-}
-
-/// Returns a publish of one small message.
-pub(crate) fn publish(pubsub: &str) -> Vec<u8> {
-    let body = "x".repeat(PAYLOAD_BYTES);
-    load::request("POST", &format!("/v1.0/publish/{pubsub}/bench"), "text/plain", &body)
 }
 
 /// Returns the bytes that the device has written during `work`, for any process.

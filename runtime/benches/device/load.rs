@@ -12,9 +12,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::durable::PAYLOAD_BYTES;
 use crate::{Failure, Result};
 
+/// Bytes of each message and of each value.
+pub(crate) const PAYLOAD_BYTES: usize = 200;
 /// The first argument of the process with the clients.
 pub(crate) const CHILD: &str = "load";
 /// Bytes of a response at most: a head and a small value.
@@ -70,6 +71,12 @@ pub(crate) fn request(method: &str, path: &str, content_type: &str, body: &str) 
         "{method} {path} HTTP/1.1\r\nHost: device\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
+}
+
+/// Returns a publish of one small message.
+pub(crate) fn publish(pubsub: &str) -> Vec<u8> {
+    let body = "x".repeat(PAYLOAD_BYTES);
+    request("POST", &format!("/v1.0/publish/{pubsub}/bench"), "text/plain", &body)
 }
 
 /// Returns the bytes of a request without a body.

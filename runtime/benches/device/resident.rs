@@ -6,8 +6,7 @@ use std::time::Duration;
 use store_forward::limits::Limits;
 
 use crate::Result;
-use crate::durable::PAYLOAD_BYTES;
-use crate::load::{self, Load};
+use crate::load::{self, Load, PAYLOAD_BYTES};
 use crate::process::Process;
 use crate::serving::save;
 use crate::table::{Row, median};

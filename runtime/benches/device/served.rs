@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use axum::serve::ListenerExt;
-use blocks::pubsub::scope::TopicScopes;
+use blocks::registry::TopicScopes;
 use blocks::registry::{Current, PubSubComponent, Registry};
 use components::port::Component;
 use components::port::pubsub::{
@@ -20,7 +20,7 @@ use components::stop::Stopper;
 use components::{Embedded, Refusal};
 use runtime::api::http::health::Health;
 use runtime::api::http::{self, Api, ApiState};
-use runtime::assemble::{Surroundings, assemble};
+use runtime::assemble::{AssemblyContext, assemble};
 use runtime::metrics::{Calls, Observer, observe};
 use store_forward::Store;
 use store_forward::clock::{Clock, OsClock};
@@ -60,9 +60,9 @@ impl Served {
         let options = Options { node: None, limits: limits.clone(), volatile: false };
         let embedded = Embedded::new(options, Arc::new(disk), clock);
         let store = runtime.block_on(embedded.open())?.clone();
-        let surroundings =
-            Surroundings { embedded, limits, app_id: APP.to_owned(), namespace: String::new() };
-        let router = runtime.block_on(router(&surroundings))?;
+        let context =
+            AssemblyContext { embedded, limits, app_id: APP.to_owned(), namespace: String::new() };
+        let router = runtime.block_on(router(&context))?;
         let address = runtime.block_on(serve(router))?;
         Ok(Self { runtime, store, counts, address })
     }
@@ -80,16 +80,16 @@ impl Served {
 }
 
 /// Creates the API for one app, as the program does.
-async fn router(surroundings: &Surroundings) -> Result<Router> {
+async fn router(context: &AssemblyContext) -> Result<Router> {
     let none = config::model::Resources::default();
-    let mut components = assemble(&none, surroundings).await?.components;
+    let mut components = assemble(&none, context).await?.components;
     let nothing = PubSubComponent {
         name: NOTHING.to_owned(),
         component: Arc::new(NullPubSub),
         identity: Identity { node: NodeId(APP.to_owned()), epoch: Epoch(1) },
         topics: TopicScopes::default(),
         apps: Vec::new(),
-        max_topic_bytes: surroundings.limits.max_topic_bytes,
+        max_topic_bytes: context.limits.max_topic_bytes,
     };
     components.pubsub.insert(NOTHING.into(), Arc::new(nothing));
     let health = Arc::new(Health::default());

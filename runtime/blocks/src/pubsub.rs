@@ -8,13 +8,11 @@
 //! | [`runner`] | runs them |
 //! | [`subscriber`] | hands messages to the app |
 //! | [`route`] | the route of an event within the app |
-//! | [`scope`] | the topics that an app may use |
 
 pub mod cloudevent;
 pub mod publish;
 pub mod route;
 pub mod runner;
-pub mod scope;
 pub mod subscriber;
 pub mod subscriptions;
 

@@ -1,13 +1,29 @@
 //! The components that one app may use, as a snapshot that can be replaced while calls run.
 
+pub(crate) mod key_prefix;
+pub mod scope;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use components::PubSub;
 use components::port::pubsub::Identity;
+use components::{PubSub, StateStore};
 
-use crate::pubsub::scope::TopicScopes;
-use crate::state::{BoundStore, StateComponent};
+pub use key_prefix::KeyPrefix;
+pub use scope::TopicScopes;
+
+/// A state store and the rules for its use.
+#[derive(Clone)]
+pub struct StateComponent {
+    /// `metadata.name`.
+    pub name: String,
+    /// The store.
+    pub store: Arc<dyn StateStore>,
+    /// The prefix of its keys.
+    pub prefix: KeyPrefix,
+    /// App ids that may use it; empty means all.
+    pub apps: Vec<String>,
+}
 
 /// A pub/sub component and the rules for its use.
 #[derive(Clone)]
@@ -40,19 +56,25 @@ pub struct Components {
 #[derive(Default)]
 pub struct Registry {
     app_id: String,
-    pub(crate) state: HashMap<String, BoundStore>,
+    pub(crate) state: HashMap<String, PrefixedStore>,
     pub(crate) pubsub: BTreeMap<String, Arc<PubSubComponent>>,
     /// Pub/sub components that the app may not use, but may have used under an earlier configuration.
     hidden: Vec<Arc<PubSubComponent>>,
+}
+
+/// A state store with the prefix of one app's keys.
+pub(crate) struct PrefixedStore {
+    pub(crate) component: Arc<StateComponent>,
+    pub(crate) prefix: String,
 }
 
 impl Registry {
     /// The components among `all` that `app_id` may use. `namespace` may be empty.
     #[must_use]
     pub fn for_app(all: &Components, app_id: &str, namespace: &str) -> Self {
-        let bind = |component: &Arc<StateComponent>| {
-            let bound = BoundStore::new(component, app_id, namespace);
-            (component.name.clone(), bound)
+        let prefixed = |component: &Arc<StateComponent>| {
+            let prefix = component.prefix.of(&component.name, app_id, namespace);
+            (component.name.clone(), PrefixedStore { component: Arc::clone(component), prefix })
         };
         let state = all.state.iter().filter(|component| may_use(&component.apps, app_id));
         let all_pubsub = all.pubsub.iter();
@@ -61,7 +83,7 @@ impl Registry {
             .partition(|(_, component)| may_use(&component.apps, app_id));
         Self {
             app_id: app_id.to_owned(),
-            state: state.map(bind).collect(),
+            state: state.map(prefixed).collect(),
             pubsub: visible,
             hidden: hidden.into_values().collect(),
         }

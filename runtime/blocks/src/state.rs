@@ -1,90 +1,25 @@
 //! The state building block: keys and values of an app.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use components::{EtagCondition, Item, Metadata, Refusal, StateError, StateOp, StateStore};
+use components::{EtagCondition, Item, Refusal, StateError, StateOp, StateStore};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::fault::{self, Detail, Fault, Kind, Reason};
-use crate::registry::Registry;
-
-/// Separates prefix and key, so neither may hold it.
-const SEPARATOR: &str = "||";
+use crate::registry::key_prefix::SEPARATOR;
+use crate::registry::{PrefixedStore, Registry};
 
 /// Longest life of a row in seconds: a hundred years. More than that is a slip, and times that far
 /// ahead can't be written as a date.
 const MAX_TTL_SECONDS: i64 = 100 * 365 * 24 * 3600;
 
-/// A state store and the rules for its use.
-#[derive(Clone)]
-pub struct StateComponent {
-    /// `metadata.name`.
-    pub name: String,
-    /// The store.
-    pub store: Arc<dyn StateStore>,
-    /// The prefix of its keys.
-    pub prefix: KeyPrefix,
-    /// App ids that may use it; empty means all.
-    pub apps: Vec<String>,
-}
-
-/// The prefix of a store's keys. Apps that share a prefix share their state.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum KeyPrefix {
-    /// The app's id.
-    #[default]
-    AppId,
-    /// The store's name.
-    Name,
-    /// The namespace and the app's id.
-    Namespace,
-    /// Nothing.
-    None,
-    /// A text of its own.
-    Literal(String),
-}
-
-impl KeyPrefix {
-    /// Takes the building block's settings out of a state store's metadata: `keyPrefix`, and
-    /// `actorStateStore`, which has no meaning without actors.
-    pub fn take(metadata: &mut Metadata) -> Self {
-        metadata.take_bool("actorStateStore");
-        let expected = "appid, name, namespace, none, or a literal without \"||\"";
-        metadata.take_parsed("keyPrefix", expected, Self::parse).unwrap_or_default()
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        match text.to_ascii_lowercase().as_str() {
-            "appid" => Some(Self::AppId),
-            "name" => Some(Self::Name),
-            "namespace" => Some(Self::Namespace),
-            "none" => Some(Self::None),
-            _ if text.contains(SEPARATOR) => None,
-            _ => Some(Self::Literal(text.to_owned())),
-        }
-    }
-
-    fn of(&self, store: &str, app_id: &str, namespace: &str) -> String {
-        match self {
-            Self::AppId => format!("{app_id}{SEPARATOR}"),
-            Self::Name => format!("{store}{SEPARATOR}"),
-            Self::Namespace if namespace.is_empty() => format!("{app_id}{SEPARATOR}"),
-            Self::Namespace => format!("{namespace}.{app_id}{SEPARATOR}"),
-            Self::None => String::new(),
-            Self::Literal(prefix) => format!("{prefix}{SEPARATOR}"),
-        }
-    }
-}
-
 /// A state store with an app's prefix. Callers see their own keys, in errors too.
-#[derive(Clone)]
-pub struct BoundStore {
-    name: String,
-    prefix: String,
-    store: Arc<dyn StateStore>,
+pub struct BoundStore<'a> {
+    name: &'a str,
+    prefix: &'a str,
+    store: &'a dyn StateStore,
 }
 
 /// An item to be written or deleted.
@@ -159,20 +94,21 @@ pub fn expire_time(expires_in: Duration) -> Option<String> {
 /// # Errors
 ///
 /// When the app has no store of that name.
-pub fn find<'a>(registry: &'a Registry, name: &str) -> Result<&'a BoundStore, Fault> {
-    registry.state.get(name).ok_or_else(|| {
-        let (kind, reason, what) = if registry.state.is_empty() {
-            (Kind::Internal, Reason::StateNotConfigured, "configured")
-        } else {
-            (Kind::Invalid, Reason::StateNotFound, "found")
-        };
-        let metadata = BTreeMap::from([("appID".to_owned(), registry.app_id().to_owned())]);
-        Fault::new(kind, reason, format!("state store {name} is not {what}"))
-            .with(Detail::ErrorInfo { metadata: Some(metadata) })
-    })
+pub fn find<'a>(registry: &'a Registry, name: &str) -> Result<BoundStore<'a>, Fault> {
+    if let Some(PrefixedStore { component, prefix }) = registry.state.get(name) {
+        return Ok(BoundStore { name: &component.name, prefix, store: &*component.store });
+    }
+    let (kind, reason, what) = if registry.state.is_empty() {
+        (Kind::Internal, Reason::StateNotConfigured, "configured")
+    } else {
+        (Kind::Invalid, Reason::StateNotFound, "found")
+    };
+    let metadata = BTreeMap::from([("appID".to_owned(), registry.app_id().to_owned())]);
+    Err(Fault::new(kind, reason, format!("state store {name} is not {what}"))
+        .with(Detail::ErrorInfo { metadata: Some(metadata) }))
 }
 
-impl BoundStore {
+impl BoundStore<'_> {
     /// Reads a row; `None` when it is absent or expired.
     ///
     /// # Errors
@@ -284,12 +220,6 @@ impl BoundStore {
         Err(self.about(fault, None))
     }
 
-    pub(crate) fn new(component: &StateComponent, app_id: &str, namespace: &str) -> Self {
-        let StateComponent { name, store, prefix, .. } = component;
-        let prefix = prefix.of(name, app_id, namespace);
-        Self { name: name.clone(), prefix, store: Arc::clone(store) }
-    }
-
     fn check_key(&self, key: &str) -> Result<(), Fault> {
         if !key.contains(SEPARATOR) {
             return Ok(());
@@ -327,7 +257,7 @@ impl BoundStore {
 
     /// Adds the details that errors about a state store have.
     fn about(&self, fault: Fault, metadata: Option<fault::Metadata>) -> Fault {
-        let name = self.name.clone();
+        let name = self.name.to_owned();
         let description = String::new();
         fault
             .with(Detail::ResourceInfo { block: "state", name, description })
@@ -344,7 +274,7 @@ impl BoundStore {
 
     async fn write(&self, mut ops: Vec<StateOp>) -> Result<(), StateError> {
         for op in &mut ops {
-            op.key_mut().insert_str(0, &self.prefix);
+            op.key_mut().insert_str(0, self.prefix);
         }
         self.store.write(ops).await.map_err(|error| self.in_app_terms(error))
     }
@@ -352,7 +282,7 @@ impl BoundStore {
     fn in_app_terms(&self, error: StateError) -> StateError {
         match error {
             StateError::EtagMismatch { op, key, expected, found } => {
-                let key = key.strip_prefix(&self.prefix).map(str::to_owned).unwrap_or(key);
+                let key = key.strip_prefix(self.prefix).map(str::to_owned).unwrap_or(key);
                 StateError::EtagMismatch { op, key, expected, found }
             }
             error => error,
@@ -425,25 +355,4 @@ fn write_failed(reason: Reason, message: String, error: StateError) -> Fault {
 fn transaction_failed(error: StateError) -> Fault {
     let message = format!("error while executing state transaction: {error}");
     write_failed(Reason::StateTransaction, message, error)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn prefixes_are_daprs() {
-        let of = |text| KeyPrefix::parse(text).map(|prefix| prefix.of("store", "app", "ns"));
-        assert_eq!(of("AppId").as_deref(), Some("app||"));
-        assert_eq!(of("name").as_deref(), Some("store||"));
-        assert_eq!(of("namespace").as_deref(), Some("ns.app||"));
-        assert_eq!(of("none").as_deref(), Some(""));
-        assert_eq!(of("Shared").as_deref(), Some("Shared||"));
-        assert_eq!(of("a||b"), None);
-    }
-
-    #[test]
-    fn without_a_namespace_the_prefix_is_the_app_id() {
-        assert_eq!(KeyPrefix::Namespace.of("store", "app", ""), "app||");
-    }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::milestone::is_milestone;
 use super::pace::{Memory, Pace};
 
 /// File descriptors for everything but client connections and calls to apps: the store, uplinks,
@@ -153,11 +154,6 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.connections.lock().paces.remove(&self.number);
     }
-}
-
-/// Returns whether an event is worth a line of the log: the first, the second, the fourth, and so on.
-pub(super) fn is_milestone(before: u64) -> bool {
-    (before + 1).is_power_of_two()
 }
 
 /// Raises the limit of open files towards `wanted` as far as allowed. Returns the new limit.

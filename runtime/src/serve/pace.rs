@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::connections::is_milestone;
 use super::heads::{Evicted, Head, Heads};
+use super::milestone::is_milestone;
 use super::room::{FREE_BYTES, Room, STEP_BYTES};
 
 /// The longest time that a connection may be idle: longer than HTTP clients keep one in their pools. It

@@ -14,7 +14,7 @@ use crate::api::http::metadata::{
     AppConnection, ComponentInfo, Described, HealthInfo, RuleInfo, SubscriptionInfo,
 };
 use crate::api::http::{self, Api, ApiState, ApiToken};
-use crate::assemble::namespace;
+use crate::assemble::{DescribedComponent, namespace};
 use crate::channel::http::{ChannelOptions, HttpChannel};
 use crate::metrics::{Observer, observe};
 use crate::settings::AppSettings;
@@ -75,7 +75,7 @@ fn api_of(
 ) -> Api {
     let all = device.assembly.described.iter();
     let visible = all.filter(|component| may_use(&component.apps, &app.id));
-    let components: Vec<ComponentInfo> = visible.map(|component| component.info.clone()).collect();
+    let components = visible.map(component_info).collect();
     Api {
         app_id: app.id.as_str().into(),
         registry: Arc::clone(registry),
@@ -155,13 +155,24 @@ async fn describe(
 ) {
     loop {
         app.gate().wait_until(|state| state.started).await;
-        described.set_subscriptions(subscriptions.active().into_iter().map(info).collect());
+        described
+            .set_subscriptions(subscriptions.active().into_iter().map(subscription_info).collect());
         health.set_ready(true);
         app.gate().wait_until(|state| !state.started).await;
     }
 }
 
-fn info(subscription: Subscription) -> SubscriptionInfo {
+fn component_info(component: &DescribedComponent) -> ComponentInfo {
+    let DescribedComponent { name, kind, version, capabilities, .. } = component;
+    ComponentInfo {
+        name: name.clone(),
+        kind: kind.clone(),
+        version: version.clone(),
+        capabilities: capabilities.clone(),
+    }
+}
+
+fn subscription_info(subscription: Subscription) -> SubscriptionInfo {
     let Subscription { spec, source } = subscription;
     let rules = spec.rules.into_iter();
     let mut rules: Vec<RuleInfo> =

@@ -19,31 +19,31 @@ const MAX_DRAWS: usize = 16;
 
 /// What chooses a port and its addresses.
 #[derive(Debug)]
-pub(super) struct Choice {
+pub(super) struct PortFlags {
     port: &'static str,
     address: &'static str,
 }
 
-pub(super) const API: Choice = Choice {
+pub(super) const API: PortFlags = PortFlags {
     port: "--dapr-http-port (httpPort of an App)",
     address: "--dapr-listen-addresses (listeners.http of the Node)",
 };
-pub(super) const METRICS: Choice = Choice {
+pub(super) const METRICS: PortFlags = PortFlags {
     port: "--metrics-port (listeners.metrics of the Node)",
     address: "--metrics-listen-address (listeners.metrics of the Node)",
 };
 
 /// Why a port can't be listened at.
 #[derive(Debug)]
-pub struct Refused {
+pub struct ListenError {
     at: SocketAddr,
-    choice: &'static Choice,
+    flags: &'static PortFlags,
     cause: io::Error,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { at, choice: Choice { port, address }, cause } = self;
+        let Self { at, flags: PortFlags { port, address }, cause } = self;
         match cause.kind() {
             ErrorKind::AddrInUse => write!(
                 f,
@@ -69,7 +69,7 @@ impl fmt::Display for Refused {
     }
 }
 
-impl std::error::Error for Refused {
+impl std::error::Error for ListenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.cause)
     }
@@ -80,10 +80,10 @@ impl std::error::Error for Refused {
 pub(super) async fn bind(
     address: Address,
     port: u16,
-    choice: &'static Choice,
+    flags: &'static PortFlags,
 ) -> Result<(SocketAddr, Vec<TcpListener>), StartError> {
     let refused = |ip: IpAddr| {
-        move |cause| StartError::Listen(Refused { at: SocketAddr::new(ip, port), choice, cause })
+        move |cause| StartError::Listen(ListenError { at: SocketAddr::new(ip, port), flags, cause })
     };
     let bound = match address {
         Address::Ip(ip) => one(ip, port).await.map_err(refused(ip))?,
@@ -154,7 +154,7 @@ mod tests {
 
     fn told(at: &str, errno: Errno) -> String {
         let cause = io::Error::from(errno);
-        Refused { at: at.parse().unwrap(), choice: &API, cause }.to_string()
+        ListenError { at: at.parse().unwrap(), flags: &API, cause }.to_string()
     }
 
     #[test]

@@ -12,7 +12,7 @@ use components::stop::Stopper;
 use http_body_util::BodyExt;
 use runtime::api::http::metadata::AppConnection;
 use runtime::api::http::{Api, ApiState, router};
-use runtime::assemble::{Surroundings, assemble};
+use runtime::assemble::{AssemblyContext, assemble};
 use serde_json::Value;
 use store_forward::clock::{ManualClock, Reading};
 use store_forward::disk::MemoryDisk;
@@ -88,13 +88,13 @@ async fn state() -> ApiState {
     let clock = Arc::new(ManualClock::new(reading, "boot"));
     let limits = Limits { reserve_bytes: 0, cache_bytes: 64 << 10, ..Limits::default() };
     let options = Options { node: None, limits: limits.clone(), volatile: true };
-    let surroundings = Surroundings {
+    let context = AssemblyContext {
         embedded: Embedded::new(options, Arc::new(MemoryDisk::new()), clock),
         limits,
         app_id: "app".to_owned(),
         namespace: String::new(),
     };
-    let assembly = assemble(&config::model::Resources::default(), &surroundings).await;
+    let assembly = assemble(&config::model::Resources::default(), &context).await;
     let components = assembly.expect("the defaults are valid").components;
     ApiState::new(Api {
         app_id: "app".into(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use blocks::pubsub::cloudevent::{Content, Event, EventSource, accept};
+use blocks::pubsub::cloudevent::{CloudEvent, Content, EventSource, accept};
 use serde_json::Value;
 use store_forward::consumer::Message;
 use store_forward::ids::{Epoch, NodeId, Sequence, StreamId};
@@ -51,8 +51,8 @@ fn deliver(message: &NewMessage) {
     let topic = Topic::new("pubsub", "topic");
     let stored = stored(message);
     for event in [
-        Event::of(&topic, &stored, source, 1_767_225_600_000),
-        Event::raw(&topic, &stored, source, 1_767_225_600_000),
+        CloudEvent::of(&topic, &stored, source, 1_767_225_600_000),
+        CloudEvent::raw(&topic, &stored, source, 1_767_225_600_000),
     ] {
         let json: Value = serde_json::from_slice(&event.to_json()).unwrap_or_else(|error| {
             // What the publisher nested deeper than we read, or a number larger than we read, is

@@ -1,6 +1,6 @@
 //! Routing rules: compiled, and asked about an event.
 
-use blocks::pubsub::cloudevent::{Event, EventSource};
+use blocks::pubsub::cloudevent::{CloudEvent, EventSource};
 use blocks::pubsub::route::Routes;
 use config::model::Rule;
 use store_forward::consumer::Message;
@@ -35,6 +35,6 @@ fn route(data: &[u8]) {
     let identity = Identity { node: NodeId("node".into()), epoch: Epoch(1) };
     let source = EventSource { identity: &identity, stream: StreamId(1) };
     let topic = Topic::new("pubsub", "topic");
-    let event = Event::of(&topic, &message, source, 0);
+    let event = CloudEvent::of(&topic, &message, source, 0);
     assert!(matches!(routes.route(&event), Some("/matched" | "/default")));
 }

@@ -54,12 +54,12 @@ pub struct EventSource<'a> {
 /// written into the JSON; JSON texts are kept as they came, so that numbers stay exact.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(transparent)]
-pub struct Event<'a> {
+pub struct CloudEvent<'a> {
     #[serde(borrow)]
-    fields: BTreeMap<Name<'a>, Value<'a>>,
+    fields: BTreeMap<FieldName<'a>, FieldValue<'a>>,
 }
 
-impl<'a> Event<'a> {
+impl<'a> CloudEvent<'a> {
     /// Makes the event of a message; `now_ms` is the wall clock's (milliseconds since 1970) and only
     /// used for `expiration`.
     #[must_use]
@@ -78,7 +78,7 @@ impl<'a> Event<'a> {
         } else {
             Self::new(message)
         };
-        event.default("id", || Some(Value::Id(publication.id)));
+        event.default("id", || Some(FieldValue::Id(publication.id)));
         event.default("time", || rfc3339(publication.wall_ms));
         event.complete(publication);
         event.trace(message);
@@ -111,7 +111,7 @@ impl<'a> Event<'a> {
     /// The attribute's or the data's JSON text.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Cow<'_, RawValue>> {
-        self.fields.get(name).map(Value::to_raw)
+        self.fields.get(name).map(FieldValue::to_raw)
     }
 
     /// The attribute, if it is a string.
@@ -160,16 +160,16 @@ impl<'a> Event<'a> {
         let Some(mut event) = Self::parse(&message.data) else {
             return Self::wrap(publication, Cow::Borrowed(&message.data));
         };
-        event.default("id", || Some(Value::Id(publication.id)));
+        event.default("id", || Some(FieldValue::Id(publication.id)));
         event.complete(publication);
         event
     }
 
     fn wrap(publication: Publication<'a>, data: Cow<'a, [u8]>) -> Self {
         let mut event = Self { fields: BTreeMap::new() };
-        event.set("id", Value::Id(publication.id));
+        event.set("id", FieldValue::Id(publication.id));
         event.set("datacontenttype", BINARY);
-        event.set("data_base64", Value::Base64(data));
+        event.set("data_base64", FieldValue::Base64(data));
         event.complete(publication);
         event
     }
@@ -202,12 +202,12 @@ impl<'a> Event<'a> {
         self
     }
 
-    fn set(&mut self, name: &'static str, value: impl Into<Value<'a>>) {
-        self.fields.insert(Name(Cow::Borrowed(name)), value.into());
+    fn set(&mut self, name: &'static str, value: impl Into<FieldValue<'a>>) {
+        self.fields.insert(FieldName(Cow::Borrowed(name)), value.into());
     }
 
-    fn default(&mut self, name: &'static str, value: impl FnOnce() -> Option<Value<'a>>) {
-        let missing = self.fields.get(name).is_none_or(Value::is_null);
+    fn default(&mut self, name: &'static str, value: impl FnOnce() -> Option<FieldValue<'a>>) {
+        let missing = self.fields.get(name).is_none_or(FieldValue::is_null);
         if let Some(value) = missing.then(value).flatten() {
             self.set(name, value);
         }
@@ -217,9 +217,9 @@ impl<'a> Event<'a> {
 /// The name of an attribute, borrowed where it has no escapes.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(transparent)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+struct FieldName<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl Borrow<str> for Name<'_> {
+impl Borrow<str> for FieldName<'_> {
     fn borrow(&self) -> &str {
         &self.0
     }
@@ -227,14 +227,14 @@ impl Borrow<str> for Name<'_> {
 
 /// An attribute or the data, as it is at hand.
 #[derive(Debug)]
-enum Value<'a> {
+enum FieldValue<'a> {
     Json(&'a RawValue),
     Text(Cow<'a, str>),
     Id(Uuid),
     Base64(Cow<'a, [u8]>),
 }
 
-impl Value<'_> {
+impl FieldValue<'_> {
     fn is_null(&self) -> bool {
         matches!(self, Self::Json(raw) if raw.get() == "null")
     }
@@ -257,19 +257,19 @@ impl Value<'_> {
     }
 }
 
-impl<'a> From<&'a str> for Value<'a> {
+impl<'a> From<&'a str> for FieldValue<'a> {
     fn from(text: &'a str) -> Self {
         Self::Text(Cow::Borrowed(text))
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Value<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for FieldValue<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         <&RawValue>::deserialize(deserializer).map(Self::Json)
     }
 }
 
-impl Serialize for Value<'_> {
+impl Serialize for FieldValue<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Json(raw) => raw.serialize(serializer),
@@ -307,7 +307,7 @@ impl<'a> Publication<'a> {
 /// Makes the CloudEvent of a message, as JSON.
 #[must_use]
 pub fn envelope(topic: &Topic, message: &Message, source: EventSource<'_>, now_ms: i64) -> Vec<u8> {
-    Event::of(topic, message, source, now_ms).to_json()
+    CloudEvent::of(topic, message, source, now_ms).to_json()
 }
 
 /// Makes a UUID of version 8 (RFC 9562, section 5.8): 64 bits of hash over node, epoch and stream, then
@@ -358,21 +358,21 @@ pub(super) fn flag(value: &str) -> Option<bool> {
 }
 
 /// The name and the value of the data: JSON as it is, bytes as Base64, anything else as a string.
-fn data<'a>(content_type: &str, data: &'a [u8]) -> (&'static str, Value<'a>) {
+fn data<'a>(content_type: &str, data: &'a [u8]) -> (&'static str, FieldValue<'a>) {
     let is = |expected| is_type(Some(content_type), expected);
     match std::str::from_utf8(data) {
         Ok(text) if is("application/json") => {
             ("data", serde_json::from_str(text).unwrap_or_else(|_| text.into()))
         }
         Ok(text) if !is(BINARY) => ("data", text.into()),
-        _ => ("data_base64", Value::Base64(Cow::Borrowed(data))),
+        _ => ("data_base64", FieldValue::Base64(Cow::Borrowed(data))),
     }
 }
 
-fn rfc3339<'a>(wall_ms: i64) -> Option<Value<'a>> {
+fn rfc3339<'a>(wall_ms: i64) -> Option<FieldValue<'a>> {
     let nanos = i128::from(wall_ms) * 1_000_000;
     let text = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?.format(&Rfc3339).ok()?;
-    Some(Value::Text(Cow::Owned(text)))
+    Some(FieldValue::Text(Cow::Owned(text)))
 }
 
 /// FNV-1a with a finalizer: stable for ever, as event ids have to be; std's hashers aren't.

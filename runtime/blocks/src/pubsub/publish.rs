@@ -7,9 +7,10 @@ use components::port::pubsub::{Outgoing, PublishError};
 use components::topic;
 
 use super::cloudevent::{self, AcceptError, Content};
-use super::scope::Operation;
 use crate::fault::{Detail, Fault, Kind, Metadata, Reason};
+use crate::json_error::explain;
 use crate::principal::Principal;
+use crate::registry::scope::TopicAccess;
 use crate::registry::{PubSubComponent, Registry};
 
 /// A message to be published.
@@ -171,7 +172,7 @@ pub fn permit(
     };
     check_topic(component, topic)?;
     let allowed = match by {
-        Principal::App(app_id) => component.topics.allows(Operation::Publish, app_id, topic),
+        Principal::App(app_id) => component.topics.allows(TopicAccess::Publish, app_id, topic),
         Principal::Uplink(_) | Principal::Runtime => true,
     };
     if !allowed {
@@ -261,7 +262,7 @@ fn check_ids(entries: &[BulkEntry]) -> Result<(), &'static str> {
 
 fn unacceptable(pubsub: &str, by: &Principal, metadata: &Metadata, error: AcceptError) -> Fault {
     if let AcceptError::NotAnEvent(cause) = &error {
-        let metadata = pairs([("appID", by.name()), ("error", cause)]);
+        let metadata = pairs([("appID", by.name()), ("error", &explain(cause))]);
         let fault =
             Fault::new(Kind::Internal, Reason::CloudEventCreation, "cannot create cloudevent");
         return about(fault, pubsub, Some(metadata)).caused_by(error);

@@ -1,9 +1,9 @@
-//! Where an event goes within an app: rules in the Common Expression Language, then a default.
+//! The route of an event within an app: rules in the Common Expression Language, then a default.
 
 use config::model::{Rule, SubscriptionSpec};
 
-use super::cloudevent::Event;
-use expression::{Expression, Seen};
+use super::cloudevent::CloudEvent;
+use expression::{EventContext, Expression, ExpressionError};
 
 #[cfg(feature = "cel")]
 mod budget;
@@ -23,19 +23,19 @@ pub const MAX_RULE_BYTES: usize = 1024;
 /// Rules of one subscription.
 pub const MAX_RULES: usize = 100;
 
-/// Why a subscription's routes can't be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Routes of a subscription that can't be used.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RouteError {
     /// An expression can't be used.
-    #[error("rule {rule:?} of the subscription to {subscription} {cause}")]
+    #[error("rule {rule:?} of the subscription to {subscription} {source}")]
     Syntax {
         /// The subscription, as `pubsub/topic`.
         subscription: String,
         /// The rule as written.
         rule: String,
-        /// What is wrong with it, and what to do.
-        cause: String,
+        /// The cause and the remedy.
+        source: ExpressionError,
     },
     /// An expression is too long.
     #[error(
@@ -44,7 +44,7 @@ pub enum RouteError {
     TooLong {
         /// The subscription, as `pubsub/topic`.
         subscription: String,
-        /// How long it is.
+        /// Its length.
         bytes: usize,
     },
     /// There are too many rules.
@@ -54,7 +54,7 @@ pub enum RouteError {
     TooMany {
         /// The subscription, as `pubsub/topic`.
         subscription: String,
-        /// How many there are.
+        /// The number of rules.
         rules: usize,
     },
     /// A path can't be posted to.
@@ -71,29 +71,30 @@ pub enum RouteError {
 #[derive(Debug)]
 pub struct Routes {
     subscription: String,
-    rules: Vec<Compiled>,
+    rules: Vec<CompiledRule>,
 }
 
-/// Why an expression says neither yes nor no.
+/// An expression without a boolean result.
 #[cfg_attr(not(feature = "cel"), expect(dead_code, reason = "there are no expressions"))]
 enum Unmatched {
     NoBoolean,
     TooMuchWork,
-    /// The error's name. The values in it are the message's: they stay out of the log.
+    /// The name of the error. Its values come from the message, so they stay out of the log.
     Failed(String),
 }
 
 #[derive(Debug)]
-struct Compiled {
+struct CompiledRule {
     /// `None` matches everything.
     matches: Option<(String, Expression)>,
     path: String,
 }
 
 impl Routes {
-    /// Compiles the rules; `subscription` is what errors and logs call it (`pubsub/topic`).
+    /// Compiles the rules; `subscription` is its name in errors and logs (`pubsub/topic`).
     ///
     /// # Errors
+    ///
     /// At the first rule or path that can't be used.
     pub fn compile(
         subscription: &str,
@@ -113,8 +114,8 @@ impl Routes {
         Ok(Self { subscription: subscription.to_owned(), rules })
     }
 
-    /// Finds everything that is wrong with the routes of a `Subscription` resource; a rule is named
-    /// by its field.
+    /// Returns all problems with the routes of a `Subscription` resource; each names the rule by its
+    /// field.
     pub fn problems(subscription: &str, spec: &SubscriptionSpec) -> Vec<String> {
         let SubscriptionSpec { rules, default_route, .. } = spec;
         let too_many = (rules.len() > MAX_RULES).then(|| too_many(subscription, rules).to_string());
@@ -128,20 +129,22 @@ impl Routes {
         too_many.into_iter().chain(each).chain(default).collect()
     }
 
-    /// The path of the first rule that matches. A rule that can't be evaluated doesn't match.
+    /// Returns the path of the first rule that matches. A rule that can't be evaluated doesn't match.
     #[must_use]
-    pub fn route(&self, event: &Event) -> Option<&str> {
-        let mut seen = Seen::default();
-        self.rules.iter().find(|rule| self.matches(rule, event, &mut seen)).map(Compiled::path)
+    pub fn route(&self, event: &CloudEvent) -> Option<&str> {
+        let mut context = EventContext::default();
+        let matching = self.rules.iter().find(|rule| self.matches(rule, event, &mut context));
+        matching.map(|rule| rule.path.as_str())
     }
 
-    fn matches(&self, rule: &Compiled, event: &Event, seen: &mut Seen) -> bool {
+    fn matches(&self, rule: &CompiledRule, event: &CloudEvent, context: &mut EventContext) -> bool {
         let Some((text, expression)) = &rule.matches else { return true };
-        let unmatched = match expression.matches(event, seen) {
+        let unmatched = match expression.matches(event, context) {
             Ok(matches) => return matches,
             Err(unmatched) => unmatched,
         };
-        let (subscription, rule) = (&self.subscription, text);
+        let subscription = &self.subscription;
+        let rule = text;
         match unmatched {
             Unmatched::NoBoolean => {
                 tracing::warn!(subscription, rule, "a routing rule gave no boolean");
@@ -160,42 +163,36 @@ impl Routes {
     }
 }
 
-impl Compiled {
-    fn path(&self) -> &str {
-        &self.path
-    }
-}
-
 fn too_many(subscription: &str, rules: &[Rule]) -> RouteError {
     RouteError::TooMany { subscription: subscription.to_owned(), rules: rules.len() }
 }
 
 /// Tells whether a text can be sent as the path of an HTTP request. Servers take more than RFC 9112
-/// (section 3.2.1) allows; spaces, control characters and the delimiters `<`, `>` and `` ` `` are what
-/// no client sends.
+/// (section 3.2.1) allows, but no client sends spaces, control characters or the delimiters `<`, `>`
+/// and `` ` ``.
 #[must_use]
 pub fn is_path(text: &str) -> bool {
     text.bytes().all(|byte| byte > b' ' && !b"<>`\x7f".contains(&byte))
 }
 
-fn compile(subscription: &str, matches: &str, path: &str) -> Result<Compiled, RouteError> {
+fn compile(subscription: &str, matches: &str, path: &str) -> Result<CompiledRule, RouteError> {
     let subscription = || subscription.to_owned();
     let path = format!("/{}", path.trim_start_matches('/'));
     if !is_path(&path) {
         return Err(RouteError::Path { subscription: subscription(), path });
     }
     if matches.is_empty() {
-        return Ok(Compiled { matches: None, path });
+        return Ok(CompiledRule { matches: None, path });
     }
     if matches.len() > MAX_RULE_BYTES {
         return Err(RouteError::TooLong { subscription: subscription(), bytes: matches.len() });
     }
-    let expression = Expression::parse(matches).map_err(|cause| RouteError::Syntax {
+    let expression = Expression::parse(matches).map_err(|source| RouteError::Syntax {
         subscription: subscription(),
         rule: matches.to_owned(),
-        cause,
+        source,
     })?;
-    Ok(Compiled { matches: Some((matches.to_owned(), expression)), path })
+    Ok(CompiledRule { matches: Some((matches.to_owned(), expression)), path })
 }
 
 #[cfg(all(test, feature = "cel"))]

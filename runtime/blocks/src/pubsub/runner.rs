@@ -13,12 +13,12 @@ use config::model::SubscriptionSpec;
 use tokio::task::JoinHandle;
 
 use super::route::{RouteError, Routes};
-use super::scope::Operation;
 use super::subscriber::{AppSink, specification};
-use super::subscriptions::{self, SettingError, Settings, Subscription, consumer_name};
+use super::subscriptions::{self, SettingError, Subscription, SubscriptionSettings, consumer_name};
 use crate::app::App;
 use crate::app::channel::DeclaredByApp;
 use crate::app::start::Subscriber;
+use crate::registry::scope::TopicAccess;
 use crate::registry::{Current, PubSubComponent};
 
 /// The subscriptions of one app.
@@ -90,7 +90,7 @@ impl Subscriptions {
                 app_id: app_id.to_owned(),
             });
         };
-        if !component.topics.allows(Operation::Subscribe, app_id, topic) {
+        if !component.topics.allows(TopicAccess::Subscribe, app_id, topic) {
             return Err(StartError::Forbidden { pubsub: pubsub.clone(), topic: topic.clone() });
         }
         let sink = self.sink(subscription, component)?;
@@ -102,7 +102,7 @@ impl Subscriptions {
         Ok(Running { subscription: subscription.clone(), stopper, task })
     }
 
-    fn warn_of_excess(&self, subscription: &Subscription, settings: &Settings) {
+    fn warn_of_excess(&self, subscription: &Subscription, settings: &SubscriptionSettings) {
         let limit = self.app.gate().max_calls();
         if settings.concurrency > limit {
             let subscription = subscription.name();

@@ -11,9 +11,9 @@ use components::port::pubsub::{
 };
 use futures_util::future::BoxFuture;
 
-use super::cloudevent::{Event, EventSource};
+use super::cloudevent::{CloudEvent, EventSource};
 use super::route::Routes;
-use super::subscriptions::{Settings, Subscription, consumer_name};
+use super::subscriptions::{Subscription, SubscriptionSettings, consumer_name};
 use crate::app::App;
 use crate::app::channel::{BatchCall, BatchEntry, EventCall};
 
@@ -24,7 +24,7 @@ pub struct AppSink {
     /// The subscription.
     pub subscription: Subscription,
     /// The settings in its metadata.
-    pub settings: Settings,
+    pub settings: SubscriptionSettings,
     /// Its routes.
     pub routes: Routes,
     /// The store's identity, from which event ids are made.
@@ -38,7 +38,7 @@ pub struct AppSink {
 pub fn specification(
     app_id: &str,
     subscription: &Subscription,
-    settings: &Settings,
+    settings: &SubscriptionSettings,
     read_ahead: Arc<ReadAhead>,
 ) -> SubscribeSpec {
     let spec = &subscription.spec;
@@ -139,14 +139,14 @@ impl AppSink {
         self.app.deliver_batch(batch).await
     }
 
-    fn event<'a>(&self, delivery: &'a Delivery) -> Event<'a> {
+    fn event<'a>(&self, delivery: &'a Delivery) -> CloudEvent<'a> {
         let origin = EventSource { identity: &self.identity, stream: delivery.stream };
-        let make = if self.settings.raw { Event::raw } else { Event::of };
+        let make = if self.settings.raw { CloudEvent::raw } else { CloudEvent::of };
         make(&delivery.topic, &delivery.message, origin, self.clock.read().wall_ms)
     }
 }
 
-fn entry<'a>(delivery: &'a Delivery, event: &Event<'_>) -> BatchEntry<'a> {
+fn entry<'a>(delivery: &'a Delivery, event: &CloudEvent<'_>) -> BatchEntry<'a> {
     BatchEntry {
         id: format!("{}-{}", delivery.stream, delivery.message.sequence),
         event: event.to_raw(),

@@ -14,14 +14,14 @@ const DEFAULT_RETRIES: u32 = 3;
 /// The origin of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Source {
+pub enum SubscriptionSource {
     /// A `Subscription` resource.
     Declarative,
     /// The app's answer.
     Programmatic,
 }
 
-impl Source {
+impl SubscriptionSource {
     /// Returns the name in `/v1.0/metadata`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -38,12 +38,12 @@ pub struct Subscription {
     /// The topic, its routes and its settings.
     pub spec: SubscriptionSpec,
     /// Its origin.
-    pub source: Source,
+    pub source: SubscriptionSource,
 }
 
 /// The settings in a subscription's metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct SubscriptionSettings {
     /// `rawPayload`: the app gets what a broker would carry, as binary data.
     pub raw: bool,
     /// `concurrency`: calls in flight; order is kept per `partitionKey` when it is more than 1.
@@ -79,7 +79,7 @@ impl Subscription {
     ///
     /// # Errors
     /// When a value makes no sense.
-    pub fn settings(&self) -> Result<Settings, SettingError> {
+    pub fn settings(&self) -> Result<SubscriptionSettings, SettingError> {
         let raw = self.setting("rawPayload", "true or false", flag)?.unwrap_or(false);
         let concurrency = self
             .setting("concurrency", &format!("1 to {MAX_CONCURRENCY}"), |value| {
@@ -94,7 +94,7 @@ impl Subscription {
             .unwrap_or(Some(DEFAULT_RETRIES));
         // Without a dead letter topic giving up would lose the message.
         let retries = retries.filter(|_| self.spec.dead_letter_topic.is_some());
-        Ok(Settings {
+        Ok(SubscriptionSettings {
             raw,
             concurrency,
             max_attempts: retries.map(|retries| retries.saturating_add(1)),
@@ -119,7 +119,7 @@ impl Subscription {
 
     /// A subscription that a resource declares.
     pub fn declared(declared: &config::model::Subscription) -> Self {
-        Self { spec: declared.spec.clone(), source: Source::Declarative }
+        Self { spec: declared.spec.clone(), source: SubscriptionSource::Declarative }
     }
 }
 
@@ -130,7 +130,7 @@ pub fn accept(declared: DeclaredByApp) -> (Vec<Subscription>, Vec<String>) {
     let mut warnings = Vec::new();
     let mut subscriptions: Vec<Subscription> = Vec::new();
     for spec in declared.0 {
-        let subscription = Subscription { spec, source: Source::Programmatic };
+        let subscription = Subscription { spec, source: SubscriptionSource::Programmatic };
         if let Some(problem) = problem(&subscription.spec) {
             warnings.push(format!(
                 "the subscription to {} is left out: {problem}",

@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use super::*;
-use blocks::state::{KeyPrefix, StateComponent};
+use blocks::registry::{KeyPrefix, StateComponent};
 
 /// A state store of a map; the entity tag counts writes. Keys that start with `full`, `large`,
 /// `poisoned` or `broken` (after the prefix) fail so.

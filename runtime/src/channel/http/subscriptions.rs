@@ -10,18 +10,13 @@ use serde::{Deserialize, Deserializer};
 
 /// An answer to `GET /dapr/subscribe` that can't be read.
 #[derive(Debug, thiserror::Error)]
-#[error("the app's answer to GET /dapr/subscribe is no list of subscriptions: {0}")]
-pub struct ParseError(String);
-
-impl From<serde_json::Error> for ParseError {
-    fn from(error: serde_json::Error) -> Self {
-        Self(explain(&error))
-    }
-}
+#[error("the app's answer to GET /dapr/subscribe is no list of subscriptions: {}", explain(.0))]
+pub struct ParseError(#[from] serde_json::Error);
 
 /// Reads the body of the app's answer.
 ///
 /// # Errors
+///
 /// When it is no JSON list of subscriptions; `null` is an empty one.
 pub fn parse(body: &[u8]) -> Result<DeclaredByApp, ParseError> {
     let mut answer: serde_json::Value = serde_json::from_slice(body)?;
@@ -31,8 +26,8 @@ pub fn parse(body: &[u8]) -> Result<DeclaredByApp, ParseError> {
     Ok(DeclaredByApp(declared.map(WireSubscription::into_spec).collect()))
 }
 
-/// Go reads names without regard to case, and SDKs rely on it (`pubsubName`). Metadata's names are
-/// the app's own.
+/// Converts names to lower case: Go reads them without regard to case, and SDKs rely on it
+/// (`pubsubName`). Names in metadata belong to the app and stay.
 fn lower_names(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Array(items) => items.iter_mut().for_each(lower_names),
@@ -124,7 +119,7 @@ impl WireBulk {
     }
 }
 
-/// `null` is as good as nothing, as in Go.
+/// Reads `null` as the default, as Go does.
 fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {

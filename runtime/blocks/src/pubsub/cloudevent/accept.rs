@@ -1,17 +1,17 @@
-//! Turns the parts of a publish request into the message that is stored.
+//! Conversion of a publish request into the message that is stored.
 
 use std::collections::BTreeMap;
 
 use components::port::pubsub::Outgoing;
 
-use super::{CONTENT_TYPE, DEFAULT_TYPE, Event, RAW, flag, is_type};
+use super::{CONTENT_TYPE, CloudEvent, DEFAULT_TYPE, RAW, flag, is_type};
 use crate::json_error::explain;
 
 /// Bytes of one attribute: they travel in headers and are stored with every message.
 pub const MAX_ATTRIBUTE_BYTES: usize = 4096;
 
 /// Reasons to refuse a publish.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcceptError {
     /// A metadata value is invalid.
@@ -34,11 +34,12 @@ pub enum AcceptError {
         /// Its length.
         bytes: usize,
     },
-    /// The content type says CloudEvent, the payload isn't one.
+    /// The content type is a CloudEvent's, but the payload is no CloudEvent.
     #[error(
-        "the payload is no JSON object ({0}): send an object, or another content type than application/cloudevents+json"
+        "the payload is no JSON object ({}): send an object, or another content type than application/cloudevents+json",
+        explain(.0)
     )]
-    NotAnEvent(String),
+    NotAnEvent(#[source] serde_json::Error),
 }
 
 /// The content of a publish request.
@@ -122,7 +123,7 @@ impl<'a> Lookup<'a> {
     }
 }
 
-/// The attributes to store, by name. A CloudEvent has its own: only its trace is told by headers.
+/// Returns the attributes to store, by name. A CloudEvent has its own: headers add only its trace.
 fn attributes(
     content: &Content<'_>,
     source: &str,
@@ -159,9 +160,7 @@ fn bounded(name: &'static str, value: Option<&str>) -> Result<Option<String>, Ac
 }
 
 fn check_event(body: &[u8]) -> Result<(), AcceptError> {
-    serde_json::from_slice::<Event<'_>>(body)
-        .map(|_| ())
-        .map_err(|error| AcceptError::NotAnEvent(explain(&error)))
+    serde_json::from_slice::<CloudEvent<'_>>(body).map(drop).map_err(AcceptError::NotAnEvent)
 }
 
 fn invalid(name: &'static str, value: &str, expected: &'static str) -> AcceptError {

@@ -11,8 +11,8 @@ use components::port::pubsub::{
 use components::{Refusal, RefusalKind};
 
 use super::*;
-use crate::pubsub::scope::TopicScopes;
 use crate::registry::Components;
+use crate::registry::TopicScopes;
 
 /// A component that keeps what is published and the names of its consumers, and refuses when told to.
 #[derive(Default)]

@@ -4,31 +4,39 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use cel::objects::Key;
-use cel::parser::PrattParser;
+use cel::parser::{ParseErrors, PrattParser};
 use cel::{Context, Env, IdedExpr, Value};
 
 use super::Unmatched;
 use super::budget::{self, Budget};
-use crate::pubsub::cloudevent::Event;
+use crate::pubsub::cloudevent::CloudEvent;
 
-/// Nesting of an expression: parsing and evaluation recurse.
+/// Maximum nesting of an expression: parsing and evaluation recurse.
 const MAX_DEPTH: u16 = 32;
 
-/// Parts of an expression: a chain of operators nests as deep as it is long.
+/// Maximum parts of an expression: a chain of operators nests as deep as it is long.
 const MAX_NODES: usize = 256;
 
 static STANDARD: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
+/// A parsed expression.
 #[derive(Debug)]
 pub(super) struct Expression(IdedExpr);
 
-/// An event as expressions see it: made for the first one that looks at it.
+/// A text that is no expression.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "is not a CEL expression ({}): compare `event` with something, as in event.type == \"order\"",
+    .0.to_string().replace('\n', " ")
+)]
+pub struct ExpressionError(#[source] ParseErrors);
+
+/// An event as a variable of expressions, made for the first one that is evaluated.
 #[derive(Default)]
-pub(super) struct Seen<'c>(Option<(Context<'c, 'c>, Budget)>);
+pub(super) struct EventContext<'c>(Option<(Context<'c, 'c>, Budget)>);
 
 impl Expression {
-    /// Fails with what is wrong, and what to do.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, ExpressionError> {
         PrattParser::new()
             .max_recursion_depth(MAX_DEPTH)
             .max_expression_node_count(MAX_NODES)
@@ -37,16 +45,15 @@ impl Expression {
                 budget::bound(&mut expression);
                 Self(expression)
             })
-            .map_err(|errors| {
-                let cause = errors.to_string().replace('\n', " ");
-                format!(
-                    "is not a CEL expression ({cause}): compare `event` with something, as in event.type == \"order\""
-                )
-            })
+            .map_err(ExpressionError)
     }
 
-    pub(super) fn matches(&self, event: &Event, seen: &mut Seen<'_>) -> Result<bool, Unmatched> {
-        let (context, budget) = seen.0.get_or_insert_with(|| context_of(event));
+    pub(super) fn matches(
+        &self,
+        event: &CloudEvent,
+        context: &mut EventContext<'_>,
+    ) -> Result<bool, Unmatched> {
+        let (context, budget) = context.0.get_or_insert_with(|| context_of(event));
         budget.renew();
         match Value::resolve(&self.0, context) {
             Ok(Value::Bool(matches)) => Ok(matches),
@@ -57,9 +64,9 @@ impl Expression {
     }
 }
 
-fn context_of<'c>(event: &Event) -> (Context<'c, 'c>, Budget) {
+fn context_of<'c>(event: &CloudEvent) -> (Context<'c, 'c>, Budget) {
     let fields = event.fields().map(|(name, raw)| {
-        // What nests too deep to be read is compared as text.
+        // A value that nests too deep to be read is compared as text.
         let value = serde_json::from_str(raw.get()).map_or_else(|_| text(raw.get()), from_json);
         (Key::from(name.to_owned()), value)
     });

@@ -17,7 +17,7 @@ fn route<'r>(routes: &'r Routes, data: &str) -> Option<&'r str> {
     let identity = Identity { node: NodeId("n".into()), epoch: Epoch(1) };
     let source = EventSource { identity: &identity, stream: StreamId(1) };
     let topic = Topic::new("p", "t");
-    routes.route(&Event::of(&topic, &message, source, 0))
+    routes.route(&CloudEvent::of(&topic, &message, source, 0))
 }
 
 fn routes(rules: &[(&str, &str)], default_route: Option<&str>) -> Result<Routes, RouteError> {

@@ -6,7 +6,7 @@ use config::model::{Rule, SubscriptionSpec};
 use super::*;
 use crate::app::tests::silent_app;
 use crate::pubsub::publish::tests::{FakePubSub, component, registry};
-use crate::pubsub::scope::TopicScopes;
+use crate::registry::TopicScopes;
 
 fn runner(fake: Arc<FakePubSub>, topics: TopicScopes) -> Subscriptions {
     let registry = registry(PubSubComponent { topics, ..component(fake) }, "app");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use config::model::{Bulk as BulkSpec, SubscriptionSpec};
 
 use super::*;
-use crate::pubsub::subscriptions::Source;
+use crate::pubsub::subscriptions::SubscriptionSource;
 
 #[test]
 fn order_is_strict_unless_concurrency_is_asked_for() {
@@ -14,7 +14,7 @@ fn order_is_strict_unless_concurrency_is_asked_for() {
         topic: "t".into(),
         ..SubscriptionSpec::default()
     };
-    let mut subscription = Subscription { spec, source: Source::Programmatic };
+    let mut subscription = Subscription { spec, source: SubscriptionSource::Programmatic };
     let strict =
         specification("app", &subscription, &subscription.settings().unwrap(), Arc::default());
     assert_eq!(strict.consumer, "app/app/pubsub/t");

@@ -12,7 +12,7 @@ fn to(topic: &str, route: &str) -> SubscriptionSpec {
 }
 
 fn simple(topic: &str) -> Subscription {
-    Subscription { spec: to(topic, "/r"), source: Source::Programmatic }
+    Subscription { spec: to(topic, "/r"), source: SubscriptionSource::Programmatic }
 }
 
 fn declared(topic: &str, scopes: &[&str]) -> config::model::Subscription {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::StatusCode;
-use blocks::pubsub::scope::TopicScopes;
+use blocks::registry::TopicScopes;
 use blocks::registry::{Components, Current, PubSubComponent, Registry};
 use components::port::Component;
 use components::port::pubsub::{

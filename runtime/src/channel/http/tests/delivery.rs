@@ -4,7 +4,7 @@ use blocks::Registry;
 use blocks::pubsub::cloudevent::Content;
 use blocks::pubsub::route::Routes;
 use blocks::pubsub::subscriber::AppSink;
-use blocks::pubsub::subscriptions::{Source, Subscription};
+use blocks::pubsub::subscriptions::{Subscription, SubscriptionSource};
 use blocks::pubsub::{self, Publish, Subscriptions};
 use blocks::registry::{Components, Current, PubSubComponent};
 use components::clock::{ManualClock, Reading};
@@ -37,7 +37,7 @@ async fn sink(fake: &mut FakeApp, spec: SubscriptionSpec) -> (Arc<AppSink>, Stop
     app.gate().wait_until(AppState::takes_messages).await;
     assert_eq!(fake.asked.recv().await.unwrap().path, "/dapr/subscribe");
     let routes = Routes::compile("pubsub/t", &spec.rules, spec.default_route.as_deref()).unwrap();
-    let subscription = Subscription { spec, source: Source::Programmatic };
+    let subscription = Subscription { spec, source: SubscriptionSource::Programmatic };
     let sink = AppSink {
         app,
         settings: subscription.settings().unwrap(),

@@ -24,7 +24,7 @@ impl Given {
             accepted(Content {
                 traceparent: self.traceparent.as_deref(),
                 tracestate: self.traceparent.as_deref(),
-                ..publish(&self.body, self.content_type, &self.metadata)
+                ..publish(&self.data, self.content_type, &self.metadata)
             })
             .unwrap(),
         );
@@ -52,9 +52,9 @@ impl Given {
     /// The event as CloudEvents and Dapr describe it.
     fn event(&self) -> Map<String, Value> {
         let is = |media_type| self.content_type == Some(media_type);
-        let object = || serde_json::from_slice::<Map<String, Value>>(&self.body).ok();
+        let object = || serde_json::from_slice::<Map<String, Value>>(&self.data).ok();
         let mut event = if self.is_raw() {
-            object().unwrap_or_else(|| binary(&self.body))
+            object().unwrap_or_else(|| binary(&self.data))
         } else if is(CONTENT_TYPE) {
             object().unwrap()
         } else {
@@ -93,13 +93,13 @@ impl Given {
 
     fn data(&self) -> Map<String, Value> {
         let content_type = self.content_type.unwrap_or("text/plain");
-        let mut event = match String::from_utf8(self.body.clone()) {
+        let mut event = match String::from_utf8(self.data.clone()) {
             Ok(text) if content_type != BINARY => {
                 let json = serde_json::from_str(&text).ok();
                 let json = json.filter(|_| content_type == "application/json");
                 Map::from_iter([("data".into(), json.unwrap_or(Value::String(text)))])
             }
-            _ => binary(&self.body),
+            _ => binary(&self.data),
         };
         event.insert("datacontenttype".into(), content_type.into());
         event.insert("source".into(), self.named("cloudevent.source").unwrap_or("shop").into());
@@ -211,8 +211,8 @@ fn given() -> impl Strategy<Value = Given> {
     let data = (body, prop::sample::select(kinds));
     let trace = prop::option::of(text());
     (prop_oneof![event, data], metadata(), trace, any::<bool>()).prop_map(
-        |((body, content_type), metadata, traceparent, is_dead_letter)| Given {
-            body,
+        |((data, content_type), metadata, traceparent, is_dead_letter)| Given {
+            data,
             content_type,
             metadata,
             traceparent,
@@ -229,14 +229,14 @@ proptest! {
         let message = given.message();
         let (identity, topic) = (identity(), Topic::new("pubsub", "orders"));
         let source = EventSource { identity: &identity, stream: StreamId(3) };
-        let event = Event::of(&topic, &message, source, NOW_MS);
+        let event = CloudEvent::of(&topic, &message, source, NOW_MS);
         let json = event.to_json();
         prop_assert_eq!(serde_json::from_slice::<Value>(&json).unwrap(), json!(given.event()));
         let nested = event.to_raw();
         prop_assert_eq!(nested.get().as_bytes(), &json);
-        let raw = Event::raw(&topic, &message, source, NOW_MS);
+        let raw = CloudEvent::raw(&topic, &message, source, NOW_MS);
         let carried = BASE64.decode(raw.text("data_base64").unwrap()).unwrap();
-        prop_assert_eq!(carried, if given.is_raw() { given.body } else { json });
+        prop_assert_eq!(carried, if given.is_raw() { given.data } else { json });
     }
 
     #[test]
@@ -244,7 +244,7 @@ proptest! {
         let message = given.message();
         let (identity, topic) = (identity(), Topic::new("pubsub", "orders"));
         let source = EventSource { identity: &identity, stream: StreamId(3) };
-        let event = Event::of(&topic, &message, source, NOW_MS);
+        let event = CloudEvent::of(&topic, &message, source, NOW_MS);
         prop_assert!(event.fields().is_sorted_by(|(one, _), (other, _)| one < other));
         let members = event.fields().map(|(name, raw)| format!("{}:{}", json!(name), raw.get()));
         let json = format!("{{{}}}", members.collect::<Vec<_>>().join(","));
@@ -257,7 +257,7 @@ proptest! {
         let message = stored(accepted(publish(data.as_bytes(), Some(json), &BTreeMap::new())).unwrap());
         let (identity, topic) = (identity(), Topic::new("pubsub", "orders"));
         let source = EventSource { identity: &identity, stream: StreamId(3) };
-        let event = Event::of(&topic, &message, source, NOW_MS);
+        let event = CloudEvent::of(&topic, &message, source, NOW_MS);
         let kept = event.get("data").unwrap();
         prop_assert_eq!(kept.get(), data.trim());
     }

@@ -12,7 +12,7 @@ pub const FIELDS: [&str; 4] =
 
 /// What an app wants to do with a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub enum TopicAccess {
     /// Publish to it.
     Publish,
     /// Subscribe to it.
@@ -43,15 +43,15 @@ impl TopicScopes {
     /// Whether the app may: the topic is among the allowed ones, if any are named; and it is among
     /// the app's own, if the app has some or the topic is protected.
     #[must_use]
-    pub fn allows(&self, operation: Operation, app_id: &str, topic: &str) -> bool {
+    pub fn allows(&self, access: TopicAccess, app_id: &str, topic: &str) -> bool {
         let among = |topics: &[String]| topics.iter().any(|name| name == topic);
         if !self.allowed.is_empty() && !among(&self.allowed) {
             return false;
         }
-        let (scopes, is_protected) = match operation {
-            Operation::Publish => (&self.publishing, among(&self.protected)),
+        let (scopes, is_protected) = match access {
+            TopicAccess::Publish => (&self.publishing, among(&self.protected)),
             // A filter with wildcards must not be a way around the protection.
-            Operation::Subscribe => {
+            TopicAccess::Subscribe => {
                 (&self.subscription, self.protected.iter().any(|name| matches(topic, name)))
             }
         };
@@ -75,7 +75,7 @@ fn list(value: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::Operation::{Publish, Subscribe};
+    use super::TopicAccess::{Publish, Subscribe};
     use super::*;
 
     fn scopes(fields: &[(&str, &'static str)]) -> TopicScopes {
