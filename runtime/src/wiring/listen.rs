@@ -5,13 +5,12 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use axum::Router;
 use axum::serve::ListenerExt;
 use rustix::io::Errno;
 use tokio::net::TcpListener;
 
 use super::{Device, StartError, Tasks};
-use crate::serve;
+use crate::serve::{self, Served};
 use crate::settings::Address;
 
 /// How often a free port is looked for that both loopback addresses have.
@@ -131,7 +130,7 @@ fn is_missing(error: &io::Error) -> bool {
 /// Serves until a stop is requested, and then finishes the requests that are under way.
 pub(super) fn serve(
     listeners: Vec<TcpListener>,
-    router: &Router,
+    service: &impl Served,
     device: &Device,
     tasks: &mut Tasks,
 ) {
@@ -140,9 +139,9 @@ pub(super) fn serve(
         let listener = listener.tap_io(|stream| {
             let _ = stream.set_nodelay(true);
         });
-        let router = router.clone();
+        let service = service.clone();
         let connections = Arc::clone(&device.connections);
-        tasks.servers.spawn(serve::serve(listener, router, connections, device.stop()));
+        tasks.servers.spawn(serve::serve(listener, service, connections, device.stop()));
     }
 }
 
