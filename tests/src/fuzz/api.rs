@@ -27,7 +27,7 @@ use super::input::Input;
 /// Bytes of a body at most.
 const MAX_BODY: usize = 4096;
 
-/// What is asked; what follows comes from the input.
+/// Methods and the starts of paths; the input has the rest.
 const CALLS: [(&str, &str); 13] = [
     ("POST", "/v1.0/state/statestore"),
     ("POST", "/v1.0/state/statestore/bulk"),
@@ -118,7 +118,7 @@ async fn send(service: &mut Stack<HttpApi>, (method, path): (&str, &str), input:
             request = request.header(name, value);
         }
     }
-    // What is no request at all never reaches the API.
+    // A request that can't be built never reaches the API.
     let Ok(request) = request.body(Body::from(input.part().to_vec())) else { return };
     let Ok(response) = service.call(request).await;
     let (parts, body) = response.into_parts();

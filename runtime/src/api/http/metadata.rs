@@ -21,7 +21,7 @@ const MAX_ATTRIBUTES: usize = 100;
 /// Bytes of an attribute's name and value.
 const MAX_ATTRIBUTE_BYTES: usize = 16 << 10;
 
-/// How long a forced shutdown waits for its own answer to leave: Dapr's.
+/// The delay of a forced shutdown, in which its own response is sent; as long as Dapr's.
 const FORCED_SHUTDOWN_DELAY: Duration = Duration::from_millis(100);
 
 /// A component, as an app is told of it.

@@ -61,10 +61,11 @@ impl RequestBody {
     /// Reads the body, within the limit.
     pub(super) async fn read(self) -> Result<Vec<u8>, ApiError> {
         let Self { mut body, limit } = self;
-        // Copied together: a body that comes in bytes would hold a buffer of hyper's for each.
+        // Copy the pieces: each would keep one of hyper's buffers, even for a single byte.
         let mut read = Vec::new();
         while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(unreadable)?.into_data() else { continue };
+            let frame = frame.map_err(|error| unreadable(&error))?;
+            let Ok(data) = frame.into_data() else { continue };
             if data.len() > limit - read.len() {
                 return Err(ApiError::oversize(limit));
             }
@@ -74,8 +75,8 @@ impl RequestBody {
     }
 }
 
-fn unreadable(error: axum::Error) -> ApiError {
-    if Stalled::is_cause_of(&error) {
+fn unreadable(error: &axum::Error) -> ApiError {
+    if Stalled::is_cause_of(error) {
         return ApiError::stalled(Stalled);
     }
     let message = format!("Failed to buffer the request body: {error}");
