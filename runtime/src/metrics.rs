@@ -6,16 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::Next;
+use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use store_forward::consumer::Deliveries;
 use store_forward::store::{self, ConsumerStatus, StreamStatus};
 
 use crate::admin::{Control, Status};
-use crate::api::http::routes::label;
 use crate::serve::{Connections, Counts};
 
 /// Upper bounds of the latency histogram's buckets in milliseconds, as Dapr's.
@@ -43,7 +42,7 @@ struct Count {
     buckets: [u64; BUCKETS_MS.len()],
 }
 
-/// State of the middleware that observes the calls of one app.
+/// The observer of the calls of one app.
 #[derive(Clone)]
 pub struct Observer {
     /// The counts to add to.
@@ -54,21 +53,41 @@ pub struct Observer {
     pub log: bool,
 }
 
-/// Counts a call, and logs it if the observer says so.
-pub async fn observe(State(observer): State<Observer>, request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let method = method(request.method());
-    let route = label(request.uri().path());
-    let path = observer.log.then(|| request.uri().path().to_owned());
-    let response = next.run(request).await;
-    let status = response.status().as_u16();
-    let took = started.elapsed();
-    if let Some(path) = path {
-        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        tracing::info!(app = &*observer.app, method, path, status, took_us, "HTTP API called");
+/// A call that isn't answered yet. One whose client leaves before is not counted.
+pub struct Observation {
+    observer: Observer,
+    started: Instant,
+    method: &'static str,
+    route: &'static str,
+    /// The path, if the call is logged.
+    path: Option<String>,
+}
+
+impl Observer {
+    /// Begins to observe a call; `route` is the label of its path.
+    pub fn begin<B>(&self, request: &Request<B>, route: &'static str) -> Observation {
+        Observation {
+            observer: self.clone(),
+            started: Instant::now(),
+            method: method(request.method()),
+            route,
+            path: self.log.then(|| request.uri().path().to_owned()),
+        }
     }
-    observer.calls.count(Label { app: Arc::clone(&observer.app), method, route, status }, took);
-    response
+}
+
+impl Observation {
+    /// Counts the call, and logs it if the observer says so.
+    pub fn end(self, status: StatusCode) {
+        let Self { observer: Observer { calls, app, .. }, started, method, route, path } = self;
+        let status = status.as_u16();
+        let took = started.elapsed();
+        if let Some(path) = path {
+            let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            tracing::info!(app = &*app, method, path, status, took_us, "HTTP API called");
+        }
+        calls.count(Label { app, method, route, status }, took);
+    }
 }
 
 impl Calls {

@@ -18,8 +18,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
+use axum::response::Response;
 use axum::serve::Listener;
 use components::stop::Stop;
 use http::header::CONNECTION;
@@ -55,13 +55,31 @@ const TOO_MANY: &str = "{\"errorCode\":\"ERR_TOO_MANY_CONNECTIONS\",\"message\":
     are in use and none of them waits for its client: try again, or raise \
     spec.limits.maxConnections in the Node resource\"}";
 
+/// A service that answers requests, always at once ready for the next.
+pub trait Served:
+    Service<Request<Body>, Response = Response, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> Served for S where
+    S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
 /// Serves until a stop is requested, then finishes the requests that are under way.
-pub async fn serve<L: Listener>(
-    mut listener: L,
-    router: Router,
-    connections: Arc<Connections>,
-    stop: Stop,
-) {
+pub async fn serve<L, S>(mut listener: L, service: S, connections: Arc<Connections>, stop: Stop)
+where
+    L: Listener,
+    S: Served,
+{
     let mut stopped = pin!(stop.requested());
     // Dropping `refused` ends the refusals that are under way, while `open` is waited for.
     let mut open = JoinSet::new();
@@ -71,7 +89,7 @@ pub async fn serve<L: Listener>(
             () = stopped.as_mut() => break,
             (io, _) = listener.accept() => match connections.admit() {
                 Some(seat) => {
-                    open.spawn(connection(io, router.clone(), seat, stop.clone()));
+                    open.spawn(connection(io, service.clone(), seat, stop.clone()));
                 }
                 None if refused.len() < MOST_REFUSALS => {
                     refused.spawn(tokio::time::timeout(REFUSAL, refuse(io)));
@@ -88,13 +106,14 @@ pub async fn serve<L: Listener>(
 }
 
 /// Serves one connection until it is closed, its client is too slow, or it is evicted.
-async fn connection<I>(io: I, router: Router, seat: Seat, stop: Stop)
+async fn connection<I, S>(io: I, service: S, seat: Seat, stop: Stop)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Served,
 {
     let pace = Arc::clone(seat.pace());
     let io = TokioIo::new(PacedIo::new(io, Arc::clone(&pace)));
-    let service = service_fn(|request| respond(router.clone(), &seat, request));
+    let service = service_fn(|request| respond(service.clone(), &seat, request));
     let mut http = http1::Builder::new();
     let served = http.max_buf_size(BUFFER_BYTES).serve_connection(io, service);
     let mut served = pin!(on_time(served, &pace));
@@ -119,16 +138,16 @@ where
 }
 
 /// Answers a request, and records meanwhile whom its connection waits for.
-async fn respond(
-    mut router: Router,
+async fn respond<S: Served>(
+    mut service: S,
     seat: &Seat,
     request: Request<Incoming>,
-) -> Result<axum::response::Response, Infallible> {
+) -> Result<Response, Infallible> {
     let pace = seat.pace();
     let is_large = pace.read() > FREE_BYTES && head_bytes(&request) > FREE_BYTES;
     pace.enter(Phase::Serving);
     let request = request.map(|body| Body::new(PacedBody::new(body, Arc::clone(pace))));
-    let Ok(mut response) = router.call(request).await;
+    let Ok(mut response) = service.call(request).await;
     if is_large {
         // Close the connection: hyper would keep the buffer that it enlarged for the head.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::Router;
 use axum::serve::ListenerExt;
 use blocks::registry::TopicScopes;
 use blocks::registry::{Current, PubSubComponent, Registry};
@@ -19,9 +18,11 @@ use components::port::pubsub::{
 use components::stop::Stopper;
 use components::{Embedded, Refusal};
 use runtime::api::http::health::Health;
-use runtime::api::http::{self, Api, ApiState};
+use runtime::api::http::{self, Api, ApiState, HttpApi};
+use runtime::api::stack::{Guard, Stack};
 use runtime::assemble::{AssemblyContext, assemble};
-use runtime::metrics::{Calls, Observer, observe};
+use runtime::metrics::{Calls, Observer};
+use runtime::serve::{self, Connections};
 use store_forward::Store;
 use store_forward::clock::{Clock, OsClock};
 use store_forward::limits::Limits;
@@ -36,11 +37,13 @@ use crate::disk::{CountingDisk, DiskCounts};
 pub(crate) const NOTHING: &str = "nothing";
 const APP: &str = "bench";
 const MAX_BODY: usize = 4 << 20;
+const MAX_CONNECTIONS: usize = 1024;
 
 /// A store in a directory, and the API over it.
 pub(crate) struct Served {
     runtime: Runtime,
     store: Store,
+    stopper: Stopper,
     counts: Arc<DiskCounts>,
     pub(crate) address: SocketAddr,
 }
@@ -62,9 +65,10 @@ impl Served {
         let store = runtime.block_on(embedded.open())?.clone();
         let context =
             AssemblyContext { embedded, limits, app_id: APP.to_owned(), namespace: String::new() };
-        let router = runtime.block_on(router(&context))?;
-        let address = runtime.block_on(serve(router))?;
-        Ok(Self { runtime, store, counts, address })
+        let stopper = Stopper::default();
+        let service = runtime.block_on(service(&context))?;
+        let address = runtime.block_on(serve(service, &stopper))?;
+        Ok(Self { runtime, store, stopper, counts, address })
     }
 
     /// Returns the counts of its disk, which go on changing.
@@ -74,13 +78,14 @@ impl Served {
 
     /// Writes a checkpoint and stops.
     pub(crate) fn stop(self) {
+        self.stopper.request();
         self.runtime.block_on(self.store.close());
         self.runtime.shutdown_timeout(Duration::from_millis(100));
     }
 }
 
 /// Creates the API for one app, as the program does.
-async fn router(context: &AssemblyContext) -> Result<Router> {
+async fn service(context: &AssemblyContext) -> Result<Stack<HttpApi>> {
     let none = config::model::Resources::default();
     let mut components = assemble(&none, context).await?.components;
     let nothing = PubSubComponent {
@@ -98,8 +103,6 @@ async fn router(context: &AssemblyContext) -> Result<Router> {
     let state = ApiState::new(Api {
         app_id: APP.into(),
         registry: Arc::new(Current::new(Registry::for_app(&components, APP, ""))),
-        api_token: None,
-        max_body: MAX_BODY,
         health,
         described: Arc::default(),
         components: Vec::new(),
@@ -107,17 +110,18 @@ async fn router(context: &AssemblyContext) -> Result<Router> {
         shutdown: Stopper::default(),
     });
     let observer = Observer { calls: Arc::new(Calls::default()), app: APP.into(), log: false };
-    Ok(http::router(state).layer(axum::middleware::from_fn_with_state(observer, observe)))
+    let guard = Guard { api_token: None, max_body: MAX_BODY, observer };
+    Ok(http::service(state, guard))
 }
 
-async fn serve(router: Router) -> Result<SocketAddr> {
+async fn serve(service: Stack<HttpApi>, stopper: &Stopper) -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });
-    // The task ends with the runtime.
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    let connections = Arc::new(Connections::new(MAX_CONNECTIONS));
+    tokio::spawn(serve::serve(listener, service, connections, stopper.subscribe()));
     Ok(address)
 }
 

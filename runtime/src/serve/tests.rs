@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
+use axum::Router;
 use axum::routing::{get, post};
 use components::stop::Stopper;
 use tokio::net::{TcpListener, TcpStream};

@@ -13,10 +13,11 @@ use crate::api::http::health::Health;
 use crate::api::http::metadata::{
     AppConnection, ComponentInfo, Described, HealthInfo, RuleInfo, SubscriptionInfo,
 };
-use crate::api::http::{self, Api, ApiState, ApiToken};
+use crate::api::http::{self, Api, ApiState};
+use crate::api::stack::{ApiToken, Guard};
 use crate::assemble::{DescribedComponent, namespace};
 use crate::channel::http::{ChannelOptions, HttpChannel};
-use crate::metrics::{Observer, observe};
+use crate::metrics::Observer;
 use crate::settings::AppSettings;
 
 /// Starts an app's API and its subscriptions.
@@ -40,15 +41,19 @@ pub(super) async fn start(
         app: app.id.as_str().into(),
         log: device.settings.log_calls,
     };
-    let router = http::router(ApiState::new(api))
-        .layer(axum::middleware::from_fn_with_state(observer, observe));
+    let guard = Guard {
+        api_token: app.api_token.clone().and_then(ApiToken::new),
+        max_body: device.settings.max_body,
+        observer,
+    };
+    let service = http::service(ApiState::new(api), guard);
     let mut port = app.http_port;
     let mut addresses = Vec::new();
     for address in &device.settings.http_addresses {
         let (bound, listeners) = listen::bind(*address, port, &listen::API).await?;
         port = bound.port();
         addresses.push(format!("http://{bound}"));
-        listen::serve(listeners, &router, device, tasks);
+        listen::serve(listeners, &service, device, tasks);
     }
 
     let called = match app.port {
@@ -79,8 +84,6 @@ fn api_of(
     Api {
         app_id: app.id.as_str().into(),
         registry: Arc::clone(registry),
-        api_token: app.api_token.clone().and_then(ApiToken::new),
-        max_body: device.settings.max_body,
         health: Arc::clone(health),
         described: Arc::clone(described),
         components,

@@ -5,19 +5,18 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use axum::Router;
 use axum::serve::ListenerExt;
 use rustix::io::Errno;
 use tokio::net::TcpListener;
 
 use super::{Device, StartError, Tasks};
-use crate::serve;
+use crate::serve::{self, Served};
 use crate::settings::Address;
 
-/// How often a free port is looked for that both loopback addresses have.
+/// Attempts to find a free port that both loopback addresses have.
 const MAX_DRAWS: usize = 16;
 
-/// What chooses a port and its addresses.
+/// The flags that choose a port and its addresses.
 #[derive(Debug)]
 pub(super) struct PortFlags {
     port: &'static str,
@@ -33,7 +32,7 @@ pub(super) const METRICS: PortFlags = PortFlags {
     address: "--metrics-listen-address (listeners.metrics of the Node)",
 };
 
-/// Why a port can't be listened at.
+/// The reason that a port can't be listened at.
 #[derive(Debug)]
 pub struct ListenError {
     at: SocketAddr,
@@ -75,8 +74,8 @@ impl std::error::Error for ListenError {
     }
 }
 
-/// Listens at an address; at both loopback addresses where that is asked for and this machine has
-/// both. The first listener's address is the one to tell of; all have its port.
+/// Listens at an address, or at both loopback addresses if this machine has both. Returns the address
+/// of the first listener, whose port all have.
 pub(super) async fn bind(
     address: Address,
     port: u16,
@@ -97,8 +96,8 @@ async fn one(ip: IpAddr, port: u16) -> io::Result<(SocketAddr, Vec<TcpListener>)
     Ok((listener.local_addr()?, vec![listener]))
 }
 
-/// Programs that call `localhost` may come to either address. Without the second one those that
-/// come to the first are served all the same.
+/// Listens at both loopback addresses, because programs that call `localhost` may use either. If the
+/// second one can't be had, the first is served alone.
 async fn loopback(port: u16) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     let mut draws = 0;
     loop {
@@ -122,7 +121,7 @@ async fn loopback(port: u16) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     }
 }
 
-/// Whether this machine has no such address, or no IPv6.
+/// Tells whether this machine has no such address, or no IPv6.
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == ErrorKind::AddrNotAvailable
         || Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
@@ -131,18 +130,18 @@ fn is_missing(error: &io::Error) -> bool {
 /// Serves until a stop is requested, and then finishes the requests that are under way.
 pub(super) fn serve(
     listeners: Vec<TcpListener>,
-    router: &Router,
+    service: &impl Served,
     device: &Device,
     tasks: &mut Tasks,
 ) {
     for listener in listeners {
-        // Small answers must not wait for company.
+        // Nagle's algorithm would delay small responses.
         let listener = listener.tap_io(|stream| {
             let _ = stream.set_nodelay(true);
         });
-        let router = router.clone();
+        let service = service.clone();
         let connections = Arc::clone(&device.connections);
-        tasks.servers.spawn(serve::serve(listener, router, connections, device.stop()));
+        tasks.servers.spawn(serve::serve(listener, service, connections, device.stop()));
     }
 }
 

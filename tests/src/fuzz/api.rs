@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use blocks::registry::{Current, Registry};
@@ -11,8 +10,10 @@ use components::Embedded;
 use components::stop::Stopper;
 use http_body_util::BodyExt;
 use runtime::api::http::metadata::AppConnection;
-use runtime::api::http::{Api, ApiState, router};
+use runtime::api::http::{Api, ApiState, HttpApi, service};
+use runtime::api::stack::{Guard, Stack};
 use runtime::assemble::{AssemblyContext, assemble};
+use runtime::metrics::Observer;
 use serde_json::Value;
 use store_forward::clock::{ManualClock, Reading};
 use store_forward::disk::MemoryDisk;
@@ -26,7 +27,7 @@ use super::input::Input;
 /// Bytes of a body at most.
 const MAX_BODY: usize = 4096;
 
-/// What is asked; what follows comes from the input.
+/// Methods and the starts of paths; the input has the rest.
 const CALLS: [(&str, &str); 13] = [
     ("POST", "/v1.0/state/statestore"),
     ("POST", "/v1.0/state/statestore/bulk"),
@@ -55,18 +56,18 @@ thread_local! {
 
 struct Device {
     tokio: Runtime,
-    router: Router,
+    service: Stack<HttpApi>,
     inputs: u32,
 }
 
 /// A few requests, one after the other.
 pub(super) fn run(data: &[u8]) {
     DEVICE.with_borrow_mut(|device| {
-        let Device { tokio, router, inputs } = device.get_or_insert_with(Device::new);
+        let Device { tokio, service, inputs } = device.get_or_insert_with(Device::new);
         let mut input = Input(data);
         for _ in 0..MAX_REQUESTS {
             let Some(which) = input.byte() else { break };
-            tokio.block_on(send(router, CALLS[usize::from(which) % CALLS.len()], &mut input));
+            tokio.block_on(send(service, CALLS[usize::from(which) % CALLS.len()], &mut input));
         }
         *inputs += 1;
         if *inputs == INPUTS_OF_A_DEVICE {
@@ -78,8 +79,10 @@ pub(super) fn run(data: &[u8]) {
 impl Device {
     fn new() -> Self {
         let tokio = Builder::new_current_thread().build().expect("it can be built");
-        let router = router(tokio.block_on(state()));
-        Self { tokio, router, inputs: 0 }
+        let observer = Observer { calls: Arc::default(), app: "app".into(), log: false };
+        let guard = Guard { api_token: None, max_body: MAX_BODY, observer };
+        let service = service(tokio.block_on(state()), guard);
+        Self { tokio, service, inputs: 0 }
     }
 }
 
@@ -99,8 +102,6 @@ async fn state() -> ApiState {
     ApiState::new(Api {
         app_id: "app".into(),
         registry: Arc::new(Current::new(Registry::for_app(&components, "app", ""))),
-        api_token: None,
-        max_body: MAX_BODY,
         health: Arc::default(),
         described: Arc::default(),
         components: Vec::new(),
@@ -109,7 +110,7 @@ async fn state() -> ApiState {
     })
 }
 
-async fn send(router: &mut Router, (method, path): (&str, &str), input: &mut Input<'_>) {
+async fn send(service: &mut Stack<HttpApi>, (method, path): (&str, &str), input: &mut Input<'_>) {
     let (tail, content_type, etag) = (input.text(), input.part(), input.part());
     let mut request = Request::builder().method(method).uri(format!("{path}{tail}"));
     for (name, value) in [("content-type", content_type), ("if-match", etag)] {
@@ -117,9 +118,9 @@ async fn send(router: &mut Router, (method, path): (&str, &str), input: &mut Inp
             request = request.header(name, value);
         }
     }
-    // What is no request at all never reaches the API.
+    // A request that can't be built never reaches the API.
     let Ok(request) = request.body(Body::from(input.part().to_vec())) else { return };
-    let Ok(response) = router.call(request).await;
+    let Ok(response) = service.call(request).await;
     let (parts, body) = response.into_parts();
     let body = body.collect().await.expect("an answer is in memory").to_bytes();
     let is_json = parts.headers.get("content-type").is_some_and(|kind| kind == "application/json");

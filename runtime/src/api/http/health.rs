@@ -3,13 +3,11 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::extract::State;
 use axum::http::StatusCode;
 use store_forward::Store;
 
-use super::ApiState;
 use super::error::ApiError;
-use super::request::Query;
+use super::request::ApiRequest;
 
 /// Progress of the start of an app's side.
 #[derive(Default)]
@@ -54,10 +52,9 @@ impl Health {
     }
 }
 
-pub(super) async fn healthz(
-    State(api): State<ApiState>,
-    query: Query,
-) -> Result<StatusCode, ApiError> {
+pub(super) async fn healthz(request: ApiRequest) -> Result<StatusCode, ApiError> {
+    let ApiRequest { api, head, .. } = request;
+    let query = head.query()?;
     if !api.health.is_ready() {
         let waits_for = match (api.health.is_outbound_ready(), api.health.is_store_ready()) {
             (false, _) => "api",
@@ -75,8 +72,8 @@ pub(super) async fn healthz(
     }
 }
 
-pub(super) async fn outbound(State(api): State<ApiState>) -> Result<StatusCode, ApiError> {
-    if api.health.is_outbound_ready() {
+pub(super) async fn outbound(request: ApiRequest) -> Result<StatusCode, ApiError> {
+    if request.api.health.is_outbound_ready() {
         Ok(StatusCode::NO_CONTENT)
     } else {
         let message = "dapr outbound is not ready".to_owned();

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::error::ApiError;
-use super::request::{Body, PathParameter};
-use super::{ApiState, json};
+use super::json;
+use super::request::ApiRequest;
 
 /// The version of Dapr's API that is served: SDKs refuse those that they don't know.
 pub const DAPR_VERSION: &str = "1.18.0";
@@ -22,7 +21,7 @@ const MAX_ATTRIBUTES: usize = 100;
 /// Bytes of an attribute's name and value.
 const MAX_ATTRIBUTE_BYTES: usize = 16 << 10;
 
-/// How long a forced shutdown waits for its own answer to leave: Dapr's.
+/// The delay of a forced shutdown, in which its own response is sent; as long as Dapr's.
 const FORCED_SHUTDOWN_DELAY: Duration = Duration::from_millis(100);
 
 /// A component, as an app is told of it.
@@ -157,7 +156,7 @@ struct ActorRuntime {
     host_ready: bool,
 }
 
-pub(super) async fn get_metadata(State(api): State<ApiState>) -> Response {
+pub(super) async fn get_metadata(ApiRequest { api, .. }: ApiRequest) -> Response {
     let mut extended = lock(&api.described.attributes).clone();
     extended.insert("daprRuntimeVersion".to_owned(), DAPR_VERSION.to_owned());
     extended.insert("pannierVersion".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
@@ -173,22 +172,21 @@ pub(super) async fn get_metadata(State(api): State<ApiState>) -> Response {
     })
 }
 
-pub(super) async fn put_metadata(
-    State(api): State<ApiState>,
-    PathParameter(name): PathParameter,
-    Body(value): Body,
-) -> Result<StatusCode, ApiError> {
+pub(super) async fn put_metadata(request: ApiRequest) -> Result<StatusCode, ApiError> {
+    let ApiRequest { api, head, body } = request;
+    let name = head.parameter("key")?.into_owned();
+    let value = body.read().await?;
     if name.len() + value.len() > MAX_ATTRIBUTE_BYTES {
         return Err(ApiError::oversize(MAX_ATTRIBUTE_BYTES));
     }
-    let value = String::from_utf8(value.into())
+    let value = String::from_utf8(value)
         .map_err(|_| ApiError::malformed(format!("the value of {name:?} is no UTF-8 text")))?;
     api.described.set_attribute(name, value)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn shutdown(State(api): State<ApiState>, headers: HeaderMap) -> Response {
-    let forced = headers.get("dapr-force-shutdown").is_some_and(|value| value == "true");
+pub(super) async fn shutdown(ApiRequest { api, head, .. }: ApiRequest) -> Response {
+    let forced = head.header("dapr-force-shutdown") == Some("true");
     if forced {
         tokio::spawn(async {
             tokio::time::sleep(FORCED_SHUTDOWN_DELAY).await;

@@ -1,8 +1,8 @@
 //! `/v1.0/publish`: one message, or many in one record.
 
-use axum::extract::{FromRequestParts, Path, State};
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use std::borrow::Cow;
+
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -16,39 +16,31 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::error::{ApiError, status_and_code};
-use super::request::{Body, Query};
-use super::{ApiState, json};
+use super::json;
+use super::request::{ApiRequest, RequestHead};
 
 /// The topic of a publish, whose name may hold slashes, and is empty when left out.
-#[derive(Deserialize)]
-pub(super) struct Target {
-    pubsub: String,
-    #[serde(default)]
-    topic: String,
+struct Target<'a> {
+    pubsub: Cow<'a, str>,
+    topic: Cow<'a, str>,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Target {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let path = Path::from_request_parts(parts, state).await;
-        path.map(|Path(target)| target).map_err(|error| ApiError::malformed(error.body_text()))
+impl<'a> Target<'a> {
+    fn of(head: &'a RequestHead) -> Result<Self, ApiError> {
+        Ok(Self { pubsub: head.parameter("pubsub")?, topic: head.parameter("topic")? })
     }
 }
 
-pub(super) async fn publish(
-    State(api): State<ApiState>,
-    target: Target,
-    query: Query,
-    headers: HeaderMap,
-    Body(body): Body,
-) -> Result<StatusCode, ApiError> {
+pub(super) async fn publish(request: ApiRequest) -> Result<StatusCode, ApiError> {
+    let ApiRequest { api, head, body } = request;
+    let target = Target::of(&head)?;
+    let metadata = head.query()?.metadata();
     let content = Content {
-        data: body.into(),
-        content_type: text(&headers, header::CONTENT_TYPE.as_str()),
-        metadata: &query.metadata(),
-        traceparent: text(&headers, "traceparent"),
-        tracestate: text(&headers, "tracestate"),
+        data: body.read().await?,
+        content_type: head.header(header::CONTENT_TYPE.as_str()),
+        metadata: &metadata,
+        traceparent: head.header("traceparent"),
+        tracestate: head.header("tracestate"),
     };
     let message = Publish { pubsub: &target.pubsub, topic: &target.topic, content };
     pubsub::publish(&api.registry(), &api.principal, message).await?;
@@ -56,20 +48,17 @@ pub(super) async fn publish(
 }
 
 /// Publishes the good entries in one record, and names the others.
-pub(super) async fn publish_bulk(
-    State(api): State<ApiState>,
-    target: Target,
-    query: Query,
-    headers: HeaderMap,
-    Body(body): Body,
-) -> Result<Response, ApiError> {
+pub(super) async fn publish_bulk(request: ApiRequest) -> Result<Response, ApiError> {
+    let ApiRequest { api, head, body } = request;
+    let target = Target::of(&head)?;
+    let metadata = head.query()?.metadata();
     let bulk = PublishBulk {
         pubsub: &target.pubsub,
         topic: &target.topic,
-        metadata: &query.metadata(),
-        traceparent: text(&headers, "traceparent"),
-        tracestate: text(&headers, "tracestate"),
-        entries: entries(&body, &target, &api.principal)?,
+        metadata: &metadata,
+        traceparent: head.header("traceparent"),
+        tracestate: head.header("tracestate"),
+        entries: entries(&body.read().await?, &target, &api.principal)?,
     };
     let outcome = pubsub::publish_bulk(&api.registry(), &api.principal, bulk).await?;
     if outcome.failed.is_empty() {
@@ -91,10 +80,6 @@ fn bulk_failure(BulkOutcome { failed, fault }: BulkOutcome) -> Response {
     (status, json(&body)).into_response()
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty())
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object with an entryId and an event")]
 struct WireEntry<'a> {
@@ -108,7 +93,7 @@ struct WireEntry<'a> {
 }
 
 /// Reads the entries of a bulk, each event as the bytes that its content type says.
-fn entries(body: &[u8], target: &Target, by: &Principal) -> Result<Vec<BulkEntry>, Fault> {
+fn entries(body: &[u8], target: &Target<'_>, by: &Principal) -> Result<Vec<BulkEntry>, Fault> {
     let Target { pubsub, topic } = target;
     let wire: Vec<WireEntry<'_>> = serde_json::from_slice(body)
         .map_err(|error| unreadable(pubsub, topic, by, &explain(&error)))?;

@@ -1,85 +1,90 @@
-//! What handlers take from a request: path, query and body, each with an error in Dapr's words.
+//! The parts of a request that handlers read: path, query, headers and body, each with an error in
+//! Dapr's words.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::response::{IntoResponse, Response};
-use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
 
-use super::ApiState;
 use super::error::ApiError;
+use super::{ApiState, path};
+use crate::api::stack::is_escaped_well;
 use crate::serve::Stalled;
 
-/// The one parameter of a path.
-pub(super) struct PathParameter(pub(super) String);
-
-/// A state store and a key of it.
-#[derive(Deserialize)]
-pub(super) struct KeyTarget {
-    pub(super) store: String,
-    /// Left out where the path has it as a word of its own (`bulk`).
-    #[serde(default)]
-    pub(super) key: String,
+/// A request for a handler.
+pub(super) struct ApiRequest {
+    pub(super) api: ApiState,
+    pub(super) head: RequestHead,
+    pub(super) body: RequestBody,
 }
 
-impl FromRequestParts<ApiState> for PathParameter {
-    type Rejection = ApiError;
+/// The head of a request, and the path of its route.
+pub(super) struct RequestHead {
+    pub(super) parts: Parts,
+    pub(super) pattern: &'static str,
+}
 
-    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        let Path(first) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|error| ApiError::malformed(error.body_text()))?;
-        Ok(Self(first))
+impl RequestHead {
+    /// Returns the part of the path that `name` stands for in the route's path, decoded; empty if the
+    /// route's path has no such name.
+    pub(super) fn parameter(&self, name: &str) -> Result<Cow<'_, str>, ApiError> {
+        let part = path::captured(self.pattern, self.parts.uri.path(), name).unwrap_or_default();
+        percent_decode_str(part)
+            .decode_utf8()
+            .map_err(|_| ApiError::malformed(format!("Invalid URL: Invalid UTF-8 in `{name}`")))
+    }
+
+    /// Returns the query's parameters.
+    pub(super) fn query(&self) -> Result<Query, ApiError> {
+        Query::parse(self.parts.uri.query().unwrap_or_default())
+    }
+
+    /// Returns a header's value if it is a text that isn't empty.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let value = self.parts.headers.get(name)?.to_str().ok()?;
+        Some(value).filter(|value| !value.is_empty())
     }
 }
 
-impl FromRequestParts<ApiState> for KeyTarget {
-    type Rejection = ApiError;
+/// The body of a request, not read yet.
+pub(super) struct RequestBody {
+    pub(super) body: Body,
+    /// Most bytes that may be read.
+    pub(super) limit: usize,
+}
 
-    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        let Path(mut target) = Path::<Self>::from_request_parts(parts, state)
-            .await
-            .map_err(|error| ApiError::malformed(error.body_text()))?;
-        if target.key.is_empty() {
-            let last = parts.uri.path().rsplit('/').next();
-            target.key = last.unwrap_or_default().to_owned();
+impl RequestBody {
+    /// Reads the body, within the limit.
+    pub(super) async fn read(self) -> Result<Vec<u8>, ApiError> {
+        let Self { mut body, limit } = self;
+        // Copy the pieces: each would keep one of hyper's buffers, even for a single byte.
+        let mut read = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| unreadable(&error))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if data.len() > limit - read.len() {
+                return Err(ApiError::oversize(limit));
+            }
+            read.extend_from_slice(&data);
         }
-        Ok(target)
+        Ok(read)
     }
 }
 
-/// The body, within the limit.
-pub(super) struct Body(pub(super) Bytes);
-
-impl<S: Send + Sync> FromRequest<S> for Body {
-    type Rejection = Response;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        // Copied together: a body that comes in bytes would hold a buffer of hyper's for each.
-        let read = BytesMut::from_request(request, state).await;
-        read.map(|body| Self(body.freeze())).map_err(|error| match error.status() {
-            // The limit is named where it is known.
-            StatusCode::PAYLOAD_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
-            _ if Stalled::is_cause_of(&error) => ApiError::stalled(Stalled).into_response(),
-            status => ApiError::new(status, "ERR_BODY_READ", error.body_text()).into_response(),
-        })
+fn unreadable(error: &axum::Error) -> ApiError {
+    if Stalled::is_cause_of(error) {
+        return ApiError::stalled(Stalled);
     }
+    let message = format!("Failed to buffer the request body: {error}");
+    ApiError::new(StatusCode::BAD_REQUEST, "ERR_BODY_READ", message)
 }
 
 /// The query's parameters, decoded, in their order.
 pub(super) struct Query(Vec<(String, String)>);
-
-impl<S: Send + Sync> FromRequestParts<S> for Query {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        Self::parse(parts.uri.query().unwrap_or_default())
-    }
-}
 
 impl Query {
     fn parse(query: &str) -> Result<Self, ApiError> {
@@ -93,12 +98,12 @@ impl Query {
             .map(Self)
     }
 
-    /// The first value of that name.
+    /// Returns the first value of that name.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// What `metadata.<name>` parameters give; the first of a name counts.
+    /// Returns the `metadata.<name>` parameters by name; the first of a name counts.
     pub(super) fn metadata(&self) -> BTreeMap<String, String> {
         let mut metadata = BTreeMap::new();
         for (name, value) in &self.0 {
@@ -108,12 +113,6 @@ impl Query {
         }
         metadata
     }
-}
-
-/// Whether each `%` is followed by two hexadecimal digits.
-pub(super) fn is_escaped_well(text: &str) -> bool {
-    let digits = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
-    text.split('%').skip(1).all(digits)
 }
 
 fn unescape(text: &str) -> Result<String, ApiError> {

@@ -1,19 +1,24 @@
-//! The table of routes. A new route is a handler and a line here.
+//! The table of routes. A new route is a handler and an entry here.
 
-use axum::Router;
-use axum::routing::{MethodRouter, get, post, put};
+use axum::http::Method;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 
-use super::{ApiState, health, metadata, publish, state};
+use super::request::ApiRequest;
+use super::{health, metadata, path, publish, state};
 
 /// A route of the API.
-struct Route {
-    /// The path, as axum matches it.
-    path: &'static str,
+pub(super) struct Route {
+    /// The methods.
+    methods: &'static [Method],
+    /// The path, a pattern of [`path`].
+    pub(super) path: &'static str,
     /// The path in metrics, with which every path of the route begins. Paths hold keys and topics, so
     /// there is no end of them.
     label: &'static str,
     access: Access,
-    handlers: fn() -> MethodRouter<ApiState>,
+    pub(super) handler: fn(ApiRequest) -> BoxFuture<'static, Response>,
 }
 
 /// The callers that a route admits.
@@ -25,104 +30,126 @@ enum Access {
     Open,
 }
 
+const GET: &[Method] = &[Method::GET, Method::HEAD];
+const PUT: &[Method] = &[Method::PUT];
+const POST: &[Method] = &[Method::POST];
+const POST_OR_PUT: &[Method] = &[Method::POST, Method::PUT];
+const DELETE: &[Method] = &[Method::DELETE];
+
+/// All routes. The first one that has the method and matches the path is taken.
 const ROUTES: &[Route] = &[
     Route {
+        methods: GET,
         path: "/v1.0/healthz",
         label: "/v1.0/healthz",
         access: Access::Open,
-        handlers: || get(health::healthz),
+        handler: |request| run(health::healthz(request)),
     },
     Route {
+        methods: GET,
         path: "/v1.0/healthz/outbound",
         label: "/v1.0/healthz",
         access: Access::Open,
-        handlers: || get(health::outbound),
+        handler: |request| run(health::outbound(request)),
     },
     Route {
+        methods: GET,
         path: "/v1.0/metadata",
         label: "/v1.0/metadata",
         access: Access::WithToken,
-        handlers: || get(metadata::get_metadata),
+        handler: |request| run(metadata::get_metadata(request)),
     },
     Route {
+        methods: PUT,
         path: "/v1.0/metadata/{key}",
         label: "/v1.0/metadata",
         access: Access::WithToken,
-        handlers: || put(metadata::put_metadata),
+        handler: |request| run(metadata::put_metadata(request)),
     },
     Route {
+        methods: POST,
         path: "/v1.0/shutdown",
         label: "/v1.0/shutdown",
         access: Access::WithToken,
-        handlers: || post(metadata::shutdown),
+        handler: |request| run(metadata::shutdown(request)),
     },
     Route {
+        methods: POST_OR_PUT,
         path: "/v1.0/state/{store}",
         label: "/v1.0/state",
         access: Access::WithToken,
-        handlers: || post(state::save).put(state::save),
+        handler: |request| run(state::save(request)),
     },
     Route {
+        methods: GET,
         path: "/v1.0/state/{store}/{key}",
         label: "/v1.0/state",
         access: Access::WithToken,
-        handlers: || get(state::get_one).delete(state::delete_one),
+        handler: |request| run(state::get_one(request)),
     },
     Route {
+        methods: DELETE,
+        path: "/v1.0/state/{store}/{key}",
+        label: "/v1.0/state",
+        access: Access::WithToken,
+        handler: |request| run(state::delete_one(request)),
+    },
+    Route {
+        methods: POST_OR_PUT,
         path: "/v1.0/state/{store}/bulk",
         label: "/v1.0/state",
         access: Access::WithToken,
-        handlers: || {
-            let one = get(state::get_one).delete(state::delete_one);
-            one.post(state::get_bulk).put(state::get_bulk)
-        },
+        handler: |request| run(state::get_bulk(request)),
     },
     Route {
+        methods: POST_OR_PUT,
         path: "/v1.0/state/{store}/transaction",
         label: "/v1.0/state",
         access: Access::WithToken,
-        handlers: || {
-            let one = get(state::get_one).delete(state::delete_one);
-            one.post(state::transaction).put(state::transaction)
-        },
+        handler: |request| run(state::transaction(request)),
     },
     Route {
+        methods: POST_OR_PUT,
         path: "/v1.0-alpha1/state/{store}/query",
         label: "/v1.0-alpha1/state",
         access: Access::WithToken,
-        handlers: || post(state::query).put(state::query),
+        handler: |request| run(state::query(request)),
     },
     Route {
-        path: "/v1.0/publish/{pubsub}/",
-        label: "/v1.0/publish",
-        access: Access::WithToken,
-        handlers: || post(publish::publish).put(publish::publish),
-    },
-    Route {
-        path: "/v1.0/publish/{pubsub}/{*topic}",
-        label: "/v1.0/publish",
-        access: Access::WithToken,
-        handlers: || post(publish::publish).put(publish::publish),
-    },
-    Route {
+        methods: POST_OR_PUT,
         path: "/v1.0/publish/bulk/{pubsub}/{*topic}",
         label: "/v1.0/publish",
         access: Access::WithToken,
-        handlers: || post(publish::publish_bulk).put(publish::publish_bulk),
+        handler: |request| run(publish::publish_bulk(request)),
     },
     Route {
+        methods: POST_OR_PUT,
         path: "/v1.0-alpha1/publish/bulk/{pubsub}/{*topic}",
         label: "/v1.0-alpha1/publish",
         access: Access::WithToken,
-        handlers: || post(publish::publish_bulk).put(publish::publish_bulk),
+        handler: |request| run(publish::publish_bulk(request)),
+    },
+    Route {
+        methods: POST_OR_PUT,
+        path: "/v1.0/publish/{pubsub}/",
+        label: "/v1.0/publish",
+        access: Access::WithToken,
+        handler: |request| run(publish::publish(request)),
+    },
+    Route {
+        methods: POST_OR_PUT,
+        path: "/v1.0/publish/{pubsub}/{*topic}",
+        label: "/v1.0/publish",
+        access: Access::WithToken,
+        handler: |request| run(publish::publish(request)),
     },
 ];
 
-/// Returns a router of all routes.
-pub(super) fn router() -> Router<ApiState> {
-    let add =
-        |router: Router<ApiState>, route: &Route| router.route(route.path, (route.handlers)());
-    ROUTES.iter().fold(Router::new(), add)
+/// Finds the route of a method and a path.
+pub(super) fn find(method: &Method, path: &str) -> Option<&'static Route> {
+    let is_meant =
+        |route: &&Route| route.methods.contains(method) && path::is_match(route.path, path);
+    ROUTES.iter().find(is_meant)
 }
 
 /// Tells whether a path admits callers without a token.
@@ -132,10 +159,16 @@ pub(super) fn is_open(path: &str) -> bool {
 }
 
 /// Returns the label of a path in metrics; `other` where no route begins so.
-#[must_use]
-pub fn label(path: &str) -> &'static str {
+pub(super) fn label(path: &str) -> &'static str {
     let labels = ROUTES.iter().map(|route| route.label);
     labels.into_iter().find(|label| path.starts_with(label)).unwrap_or("other")
+}
+
+/// Boxes the run of a handler and the encoding of its response together.
+fn run<T: IntoResponse + 'static>(
+    handler: impl Future<Output = T> + Send + 'static,
+) -> BoxFuture<'static, Response> {
+    Box::pin(handler.map(T::into_response))
 }
 
 #[cfg(test)]

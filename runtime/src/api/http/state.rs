@@ -4,8 +4,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use blocks::json_error::explain;
 use blocks::state::{self, Change, Operation, OperationKind, WriteOptions, expire_time};
@@ -15,18 +14,18 @@ use serde_json::value::RawValue;
 
 use self::wire::{WireBulkGet, WireItem, WireOperation, WireTransaction};
 use super::error::ApiError;
-use super::request::{Body, KeyTarget, PathParameter, Query};
-use super::{ApiState, json};
+use super::json;
+use super::request::ApiRequest;
 
-pub(super) async fn get_one(
-    State(api): State<ApiState>,
-    target: KeyTarget,
-    query: Query,
-) -> Result<Response, ApiError> {
+pub(super) async fn get_one(request: ApiRequest) -> Result<Response, ApiError> {
+    let ApiRequest { api, head, .. } = request;
+    let store = head.parameter("store")?;
+    let key = head.parameter("key")?;
+    let query = head.query()?;
     let registry = api.registry();
-    let store = state::find(&registry, &target.store)?;
+    let store = state::find(&registry, &store)?;
     let consistency = query.get("consistency").unwrap_or_default();
-    let item = store.get(&target.key, consistency).await?;
+    let item = store.get(&key, consistency).await?;
     Ok(item.map_or_else(no_content, found))
 }
 
@@ -45,30 +44,28 @@ fn found(item: Item) -> Response {
     response
 }
 
-pub(super) async fn save(
-    State(api): State<ApiState>,
-    PathParameter(store): PathParameter,
-    query: Query,
-    Body(body): Body,
-) -> Result<Response, ApiError> {
+pub(super) async fn save(request: ApiRequest) -> Result<Response, ApiError> {
+    let ApiRequest { api, head, body } = request;
+    let store = head.parameter("store")?;
+    let metadata = head.query()?.metadata();
+    let body = body.read().await?;
     let registry = api.registry();
     let store = state::find(&registry, &store)?;
     let items: Option<Vec<WireItem<'_>>> =
         serde_json::from_slice(&body).map_err(|error| ApiError::malformed(explain(&error)))?;
     let items = items.unwrap_or_default().into_iter().map(WireItem::into_change).collect();
-    store.save(items, &query.metadata()).await?;
+    store.save(items, &metadata).await?;
     Ok(no_content())
 }
 
-pub(super) async fn delete_one(
-    State(api): State<ApiState>,
-    target: KeyTarget,
-    query: Query,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
+pub(super) async fn delete_one(request: ApiRequest) -> Result<Response, ApiError> {
+    let ApiRequest { api, head, .. } = request;
+    let store = head.parameter("store")?;
+    let key = head.parameter("key")?.into_owned();
+    let query = head.query()?;
     let registry = api.registry();
-    let store = state::find(&registry, &target.store)?;
-    let etag = match headers.get(header::IF_MATCH).map(HeaderValue::to_str) {
+    let store = state::find(&registry, &store)?;
+    let etag = match head.parts.headers.get(header::IF_MATCH).map(HeaderValue::to_str) {
         Some(Ok(etag)) => Some(etag.to_owned()),
         Some(Err(_)) => return Err(ApiError::malformed("the header If-Match is no text")),
         None => None,
@@ -76,7 +73,7 @@ pub(super) async fn delete_one(
     let option = |name| query.get(name).map(str::to_owned);
     let options =
         WriteOptions { concurrency: option("concurrency"), consistency: option("consistency") };
-    let change = Change { key: target.key, etag, options, ..Change::default() };
+    let change = Change { key, etag, options, ..Change::default() };
     store.delete(change).await?;
     Ok(no_content())
 }
@@ -95,11 +92,10 @@ struct BulkItem {
     error: Option<String>,
 }
 
-pub(super) async fn get_bulk(
-    State(api): State<ApiState>,
-    PathParameter(store): PathParameter,
-    Body(body): Body,
-) -> Result<Response, ApiError> {
+pub(super) async fn get_bulk(request: ApiRequest) -> Result<Response, ApiError> {
+    let ApiRequest { api, head, body } = request;
+    let store = head.parameter("store")?;
+    let body = body.read().await?;
     let registry = api.registry();
     let store = state::find(&registry, &store)?;
     let request: WireBulkGet =
@@ -126,19 +122,18 @@ fn bulk_item(key: String, item: Result<Option<Item>, Refusal>) -> BulkItem {
     }
 }
 
-pub(super) async fn transaction(
-    State(api): State<ApiState>,
-    PathParameter(store): PathParameter,
-    query: Query,
-    Body(body): Body,
-) -> Result<Response, ApiError> {
+pub(super) async fn transaction(request: ApiRequest) -> Result<Response, ApiError> {
+    let ApiRequest { api, head, body } = request;
+    let store = head.parameter("store")?;
+    let metadata = head.query()?.metadata();
+    let body = body.read().await?;
     let registry = api.registry();
     let store = state::find(&registry, &store)?;
     let request: WireTransaction<'_> =
         serde_json::from_slice(&body).map_err(|error| ApiError::deserializing(&error))?;
     let operations = request.operations.unwrap_or_default().into_iter().map(operation);
     let operations = operations.collect::<Result<_, _>>()?;
-    store.transact(operations, &query.metadata()).await?;
+    store.transact(operations, &metadata).await?;
     Ok(no_content())
 }
 
@@ -149,10 +144,9 @@ fn operation(wire: WireOperation<'_>) -> Result<Operation, ApiError> {
     Ok(Operation { kind, change: item.into_change() })
 }
 
-pub(super) async fn query(
-    State(api): State<ApiState>,
-    PathParameter(store): PathParameter,
-) -> Result<Response, ApiError> {
+pub(super) async fn query(request: ApiRequest) -> Result<Response, ApiError> {
+    let ApiRequest { api, head, .. } = request;
+    let store = head.parameter("store")?;
     let registry = api.registry();
     state::find(&registry, &store)?.query()?;
     Ok(no_content())

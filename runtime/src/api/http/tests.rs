@@ -7,8 +7,9 @@ use std::num::NonZeroUsize;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use axum::body::Body;
 use axum::http::{HeaderMap, Method};
-use blocks::registry::Components;
+use blocks::registry::{Components, KeyPrefix, StateComponent};
 use bytes::Bytes;
 use components::port::Component;
 use components::port::state::StateFeatures;
@@ -17,7 +18,8 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use super::*;
-use blocks::registry::{KeyPrefix, StateComponent};
+use crate::api::stack::{ApiToken, TOKEN_HEADER};
+use crate::metrics::Observer;
 
 /// A state store of a map; the entity tag counts writes. Keys that start with `full`, `large`,
 /// `poisoned` or `broken` (after the prefix) fail so.
@@ -101,7 +103,7 @@ impl Component for FakeStore {}
 pub(super) struct Fixture {
     pub(super) store: Arc<FakeStore>,
     pub(super) state: ApiState,
-    router: Router,
+    service: Stack<HttpApi>,
 }
 
 pub(super) struct Answer {
@@ -134,6 +136,10 @@ impl Fixture {
     }
 
     pub(super) fn with(change: impl FnOnce(&mut Api)) -> Self {
+        Self::with_token(None, change)
+    }
+
+    fn with_token(api_token: Option<ApiToken>, change: impl FnOnce(&mut Api)) -> Self {
         let store = Arc::new(FakeStore::default());
         let component = StateComponent {
             name: "store".into(),
@@ -146,8 +152,6 @@ impl Fixture {
         let mut api = Api {
             app_id: "app".into(),
             registry: Arc::new(Current::new(Registry::for_app(&components, "app", ""))),
-            api_token: None,
-            max_body: 1024,
             health: Arc::default(),
             described: Arc::default(),
             components: vec![],
@@ -156,11 +160,13 @@ impl Fixture {
         };
         change(&mut api);
         let state = ApiState::new(api);
-        Self { store, state: state.clone(), router: router(state) }
+        let observer = Observer { calls: Arc::default(), app: "app".into(), log: false };
+        let guard = Guard { api_token, max_body: 1024, observer };
+        Self { store, state: state.clone(), service: service(state, guard) }
     }
 
     pub(super) async fn send(&self, request: Request) -> Answer {
-        let response = self.router.clone().call(request).await.unwrap();
+        let response = self.service.clone().call(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let text = body.collect().await.unwrap().to_bytes().to_vec();
         Answer {
@@ -219,8 +225,7 @@ async fn a_path_that_is_badly_escaped_is_malformed() {
 
 #[tokio::test]
 async fn a_wrong_token_is_refused_everywhere_but_at_health() {
-    let api = Fixture::with(|api| {
-        api.api_token = ApiToken::new("secret");
+    let api = Fixture::with_token(ApiToken::new("secret"), |api| {
         api.health.set_outbound_ready(true);
     });
     for token in [None, Some("wrong"), Some("secret2")] {
