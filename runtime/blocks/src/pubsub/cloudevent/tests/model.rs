@@ -11,7 +11,7 @@ const EXPIRATION: &str = "2027-01-15T08:01:30Z";
 /// A publish before it is accepted.
 #[derive(Debug)]
 struct Given {
-    data: Vec<u8>,
+    body: Vec<u8>,
     content_type: Option<&'static str>,
     metadata: BTreeMap<String, String>,
     traceparent: Option<String>,
