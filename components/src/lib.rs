@@ -20,7 +20,7 @@ pub mod registry;
 mod state;
 pub mod stop;
 
-pub use store_forward::{backoff, clock, topic};
+pub use store_forward::{backoff, clock, sparing, topic};
 
 pub use context::{BuildError, Context};
 pub use embedded::Embedded;
