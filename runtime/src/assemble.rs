@@ -217,6 +217,7 @@ async fn build(
                 topics: topics.unwrap_or_default(),
                 apps: scopes.clone(),
                 max_topic_bytes: surroundings.limits.max_topic_bytes,
+                clock: Arc::clone(surroundings.embedded.clock()),
             };
             components.pubsub.insert(name.clone(), Arc::new(component));
             (pubsub_capabilities(features), features.durable)

@@ -90,6 +90,7 @@ async fn router(surroundings: &Surroundings) -> Result<Router> {
         topics: TopicScopes::default(),
         apps: Vec::new(),
         max_topic_bytes: surroundings.limits.max_topic_bytes,
+        clock: Arc::clone(surroundings.embedded.clock()),
     };
     components.pubsub.insert(NOTHING.into(), Arc::new(nothing));
     let health = Arc::new(Health::default());

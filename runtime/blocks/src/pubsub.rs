@@ -3,6 +3,7 @@
 //! | module | one sentence |
 //! | --- | --- |
 //! | [`publish`](mod@publish) | permission, message, component: one message or several |
+//! | [`complete`] | adds what a component can't do itself |
 //! | [`cloudevent`] | the envelope that subscribers see |
 //! | [`subscriptions`] | the subscriptions of an app and their settings |
 //! | [`runner`] | runs them |
@@ -11,6 +12,7 @@
 //! | [`scope`] | the topics that an app may use |
 
 pub mod cloudevent;
+pub mod complete;
 pub mod publish;
 pub mod route;
 pub mod runner;
