@@ -48,6 +48,12 @@ impl Embedded {
         store.get_or_try_init(open).await
     }
 
+    /// Returns the clock that the store reads.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
     /// Returns whether the disk holds a store already.
     ///
     /// # Errors

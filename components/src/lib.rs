@@ -6,8 +6,8 @@
 //! | `state` | the state stores |
 //! | `pubsub` | the pub/sub components |
 //! | [`metadata`] | a component's settings, taken one by one; each that is left over is an error |
-| [`context`] | the context that a component is built in, and the errors of building |
-| [`embedded`] | the node's store, opened by the first component that needs it |
+//! | [`context`] | the context that a component is built in, and the errors of building |
+//! | [`embedded`] | the node's store, opened by the first component that needs it |
 //! | [`Refusal`] | the error of a component |
 //! | [`stop`] | a request to stop |
 //! | [`registry`] | the one table from a type's name to its constructor |
@@ -22,7 +22,7 @@ pub mod registry;
 mod state;
 pub mod stop;
 
-pub use store_forward::{backoff, clock, topic};
+pub use store_forward::{backoff, clock, sparing, topic};
 
 pub use context::{BuildError, Context};
 pub use embedded::Embedded;

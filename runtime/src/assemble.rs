@@ -225,6 +225,7 @@ async fn build(
                 topics: topics.unwrap_or_default(),
                 apps: scopes.clone(),
                 max_topic_bytes: context.limits.max_topic_bytes,
+                clock: Arc::clone(context.embedded.clock()),
             };
             components.pubsub.insert(name.clone(), Arc::new(component));
             Abilities::of_pubsub(features)

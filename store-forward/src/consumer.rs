@@ -20,7 +20,7 @@ pub(crate) use progress::{Board, Progress};
 pub use dead_letter::DeadLetter;
 pub use dispatch::{MAX_HELD, Policy};
 pub use progress::{Deliveries, LastRefusal};
-pub use read_ahead::ReadAhead;
+pub use read_ahead::{ReadAhead, ReadAheadShare};
 pub use run::run;
 pub use sink::{Outcome, Sink, Slot};
 
@@ -45,7 +45,19 @@ pub struct Message {
     pub data: Vec<u8>,
 }
 
+/// Bytes that a message takes in memory besides its payload and its attributes.
+pub(crate) const MESSAGE_OVERHEAD: usize = 256;
+
 impl Message {
+    /// Returns the bytes that it takes in memory, roughly.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let texts = length(&self.key) + length(&self.content_type) + attributes.sum::<usize>();
+        MESSAGE_OVERHEAD + self.data.len() + texts
+    }
+
     /// The attribute of that name.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&str> {

@@ -12,6 +12,7 @@
 //! | [`consumer`] | the one way out: cursors, order, retries, dead letters |
 //! | [`topic`] | MQTT topic names and filters |
 //! | [`backoff`] | jittered exponential delays |
+//! | [`sparing`] | a limit on log lines |
 //! | [`error`] | why the store refused |
 
 pub mod backoff;
@@ -24,6 +25,7 @@ pub mod ids;
 pub mod journal;
 pub mod limits;
 pub mod record;
+pub mod sparing;
 pub mod store;
 mod tables;
 pub mod topic;

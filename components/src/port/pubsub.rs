@@ -10,7 +10,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
-pub use store_forward::consumer::{DeadLetter, Delivery, Message, Outcome, ReadAhead, Sink, Slot};
+pub use store_forward::consumer::{
+    DeadLetter, Delivery, Message, Outcome, ReadAhead, ReadAheadShare, Sink, Slot,
+};
 pub use store_forward::ids::{Epoch, NodeId, Sequence, StreamId};
 pub use store_forward::record::{NewMessage as Outgoing, Timestamp, Topic};
 pub use store_forward::store::Identity;
@@ -90,9 +92,11 @@ pub struct PubSubFeatures {
     pub ttl: bool,
     /// Messages are handed over in batches as [`SubscribeSpec::batch`] asks for.
     pub batches: bool,
-    /// Rejected messages go to [`SubscribeSpec::dead_letter`].
+    /// Rejected messages go to [`SubscribeSpec::dead_letter`]. Without a dead letter topic, and in a
+    /// component that has none of them, rejected messages are dropped.
     pub dead_letters: bool,
-    /// Attempts are counted, and [`SubscribeSpec::attempts`] bounds them.
+    /// Attempts are counted, and [`SubscribeSpec::attempts`] bounds them. A component that doesn't
+    /// count hands a message over again with the stream and the sequence that it had before.
     pub attempts: bool,
     /// Messages outlive the process and the power.
     pub durable: bool,
@@ -144,6 +148,8 @@ pub enum Order {
     Stream,
     /// At most this many deliveries of a stream at once, in order among messages of one key.
     Key(usize),
+    /// At most this many deliveries of a stream at once, handed over in order.
+    Pipelined(usize),
 }
 
 /// The shape of batches.

@@ -166,7 +166,7 @@ impl Subscription for StoreSubscription {
 fn policy(spec: &SubscribeSpec) -> Policy {
     let parallel = match spec.order {
         Order::Stream => 1,
-        Order::Key(deliveries) => deliveries.max(1),
+        Order::Key(deliveries) | Order::Pipelined(deliveries) => deliveries.max(1),
     };
     let batch = spec.batch.map_or(1, |batch| batch.messages.max(1));
     Policy {
@@ -174,7 +174,7 @@ fn policy(spec: &SubscribeSpec) -> Policy {
         per_stream: parallel,
         batch,
         batch_wait: spec.batch.map(|batch| batch.wait).unwrap_or_default(),
-        by_key: parallel > 1,
+        by_key: parallel > 1 && matches!(spec.order, Order::Key(_)),
         backoff: Backoff::default(),
         max_attempts: spec.attempts.map(NonZeroU32::get),
         read_ahead: Arc::clone(&spec.read_ahead),

@@ -95,6 +95,7 @@ async fn service(context: &AssemblyContext) -> Result<Stack<HttpApi>> {
         topics: TopicScopes::default(),
         apps: Vec::new(),
         max_topic_bytes: context.limits.max_topic_bytes,
+        clock: Arc::clone(context.embedded.clock()),
     };
     components.pubsub.insert(NOTHING.into(), Arc::new(nothing));
     let health = Arc::new(Health::default());

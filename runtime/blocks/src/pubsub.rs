@@ -3,6 +3,7 @@
 //! | module | one sentence |
 //! | --- | --- |
 //! | [`publish`](mod@publish) | permission, message, component: one message or several |
+//! | [`complete`] | adds what a component can't do itself |
 //! | [`cloudevent`] | the envelope that subscribers see |
 //! | [`subscriptions`] | the subscriptions of an app and their settings |
 //! | [`runner`] | registers and runs them |
@@ -10,6 +11,7 @@
 //! | [`route`] | the route of an event within the app |
 
 pub mod cloudevent;
+pub mod complete;
 pub mod publish;
 pub mod route;
 pub mod runner;

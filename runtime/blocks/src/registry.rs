@@ -12,6 +12,7 @@ pub mod scope;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use components::clock::Clock;
 use components::port::pubsub::Identity;
 use components::{PubSub, StateStore};
 
@@ -47,6 +48,8 @@ pub struct PubSubComponent {
     pub apps: Vec<String>,
     /// Longest name of a topic in bytes.
     pub max_topic_bytes: usize,
+    /// The clock by which messages expire that the component can't let expire itself.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// The components of a device.

@@ -1,6 +1,6 @@
-use super::Message;
+use super::{Delivery, Message};
 use crate::ids::{Sequence, StreamId};
-use crate::record::Timestamp;
+use crate::record::{NewMessage, Timestamp};
 
 const REASON: &str = "deadletterreason";
 const TOPIC: &str = "deadlettertopic";
@@ -8,11 +8,10 @@ const STREAM: &str = "deadletterstream";
 const SEQUENCE: &str = "deadlettersequence";
 const TIME: &str = "deadlettertime";
 
-/// Where the copy of a message in a dead letter topic comes from. A copy of a copy tells of the
-/// first one.
+/// The origin of a message in a dead letter topic. A copy of a copy tells of the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeadLetter<'a> {
-    /// Why it is there; of a copy of a copy, the last reason.
+    /// The reason why it is there; of a copy of a copy, the last one.
     pub reason: &'a str,
     /// The topic that it was published to.
     pub topic: &'a str,
@@ -25,7 +24,7 @@ pub struct DeadLetter<'a> {
 }
 
 impl<'a> DeadLetter<'a> {
-    /// What a message tells of it; nothing if it is no dead letter.
+    /// Reads the origin that a message tells of; `None` if it is no dead letter.
     #[must_use]
     pub fn of(message: &'a Message) -> Option<Self> {
         Some(Self {
@@ -36,9 +35,20 @@ impl<'a> DeadLetter<'a> {
             wall_ms: message.attribute(TIME)?.parse().ok()?,
         })
     }
+
+    /// Makes the copy for a dead letter topic, marked with its origin and the reason. The copy does
+    /// not expire.
+    #[must_use]
+    pub fn copy(delivery: Delivery, reason: &str) -> NewMessage {
+        let Delivery { topic, stream, message, .. } = delivery;
+        let Message { sequence, at, content_type, mut attributes, key, priority, data, .. } =
+            message;
+        mark(&mut attributes, reason, &topic.name, (stream, sequence), at);
+        NewMessage { content_type, attributes, key, priority, ttl_ms: None, data }
+    }
 }
 
-/// The stream that a dead letter was published to first.
+/// Returns the stream that a dead letter was published to first.
 pub(crate) fn origin(attributes: &[(String, String)]) -> Option<StreamId> {
     let (_, stream) = attributes.iter().find(|(name, _)| name == STREAM)?;
     stream.parse().ok().map(StreamId)

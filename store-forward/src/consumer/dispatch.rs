@@ -9,7 +9,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::read_ahead::{ReadAhead, Share};
+use super::read_ahead::{ReadAhead, ReadAheadShare};
 use super::{Message, Outcome};
 use crate::backoff::Backoff;
 use crate::ids::{ConsumerId, Sequence, StreamId};
@@ -63,7 +63,7 @@ pub struct Want {
     pub count: usize,
     /// Bytes at most, but for the first message.
     pub bytes: usize,
-    share: Share,
+    share: ReadAheadShare,
 }
 
 /// A batch to hand over.

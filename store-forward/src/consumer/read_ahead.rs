@@ -27,17 +27,25 @@ impl ReadAhead {
         self.used.load(Ordering::Relaxed)
     }
 
-    pub(super) fn is_exceeded(&self) -> bool {
+    /// Returns whether more waits than the bound allows.
+    #[must_use]
+    pub fn is_exceeded(&self) -> bool {
         self.used() > self.bytes
     }
 
+    /// Counts `bytes` until the share is dropped, even if they exceed the bound.
+    #[must_use]
+    pub fn hold(self: &Arc<Self>, bytes: usize) -> ReadAheadShare {
+        self.reserve(0).split(bytes)
+    }
+
     /// Reserves what is left, but at most `most` bytes.
-    pub(super) fn reserve(self: &Arc<Self>, most: usize) -> Share {
+    pub(super) fn reserve(self: &Arc<Self>, most: usize) -> ReadAheadShare {
         let grant = |used: usize| most.min(self.bytes.saturating_sub(used));
         let reserved = self
             .used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used + grant(used)));
-        Share { of: Arc::clone(self), bytes: reserved.map_or(0, grant) }
+        ReadAheadShare { of: Arc::clone(self), bytes: reserved.map_or(0, grant) }
     }
 }
 
@@ -49,12 +57,12 @@ impl Default for ReadAhead {
 
 /// Reserved bytes of a [`ReadAhead`]. Dropping them returns them.
 #[derive(Debug)]
-pub(super) struct Share {
+pub struct ReadAheadShare {
     of: Arc<ReadAhead>,
     bytes: usize,
 }
 
-impl Share {
+impl ReadAheadShare {
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -69,7 +77,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for ReadAheadShare {
     fn drop(&mut self) {
         self.of.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }

@@ -7,30 +7,10 @@ use super::Progress;
 use super::dispatch::{Fate, Refusal, Settled};
 use super::progress::LastRefusal;
 use crate::record::Topic;
+use crate::sparing::Sparing;
 
-/// Between two log lines of one kind.
-const QUIET: Duration = Duration::from_secs(10);
 /// Characters of a reason: it may be a remote's own words.
 const REASON_MAX: usize = 200;
-
-/// Admits the first of many events of one kind, and then one in ten seconds.
-#[derive(Debug, Default)]
-struct Sparing {
-    quiet_until: Option<Duration>,
-    suppressed: u64,
-}
-
-impl Sparing {
-    /// Returns how many were suppressed since the last one that was admitted, if this one is.
-    fn admit(&mut self, now: Duration) -> Option<u64> {
-        if self.quiet_until.is_some_and(|until| now < until) {
-            self.suppressed += 1;
-            return None;
-        }
-        self.quiet_until = Some(now + QUIET);
-        Some(std::mem::take(&mut self.suppressed))
-    }
-}
 
 /// Reports on one consumer.
 pub(super) struct Reporter {
@@ -137,13 +117,6 @@ fn cut(reason: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_first_event_is_admitted_and_then_one_in_ten_seconds_with_the_number_suppressed() {
-        let mut sparing = Sparing::default();
-        let admitted = [0, 1, 9, 10, 11, 30].map(|s| sparing.admit(Duration::from_secs(s)));
-        assert_eq!(admitted, [Some(0), None, None, Some(2), None, Some(1)]);
-    }
 
     #[test]
     fn a_long_reason_is_cut_between_characters() {

@@ -7,6 +7,7 @@ use components::port::pubsub::{Outgoing, PublishError};
 use components::topic;
 
 use super::cloudevent::{self, AcceptError, Content};
+use super::complete;
 use crate::fault::{Detail, Fault, Kind, Metadata, Reason};
 use crate::json_error::explain;
 use crate::principal::Principal;
@@ -199,7 +200,8 @@ impl Permit {
     }
 
     async fn send(&self, messages: Vec<Outgoing>) -> Result<(), PublishError> {
-        self.component.component.publish(&self.topic, messages).await
+        let PubSubComponent { component, clock, .. } = &*self.component;
+        complete::publish(&**component, &self.topic, messages, &**clock).await
     }
 
     fn refused(&self, PublishError { refusal, .. }: PublishError) -> Fault {

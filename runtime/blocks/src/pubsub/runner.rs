@@ -12,6 +12,7 @@ use components::stop::{Stop, Stopper};
 use config::model::SubscriptionSpec;
 use tokio::task::JoinHandle;
 
+use super::complete;
 use super::route::{RouteError, Routes};
 use super::subscriber::{AppSink, specification};
 use super::subscriptions::{self, SettingError, Subscription, SubscriptionSettings, consumer_name};
@@ -224,9 +225,10 @@ async fn stop(running: &mut BTreeMap<String, Running>, which: impl Fn(&Running) 
 
 /// Registers the subscription, trying again after errors, and runs it.
 async fn run(component: Arc<PubSubComponent>, spec: SubscribeSpec, sink: AppSink, stop: Stop) {
+    let PubSubComponent { name, component, clock, .. } = &*component;
     let mut failures = 0;
     let subscription = loop {
-        match component.component.subscribe(spec.clone()).await {
+        match complete::subscribe(component, name, spec.clone(), clock).await {
             Ok(subscription) => break subscription,
             Err(error) => {
                 failures += 1;

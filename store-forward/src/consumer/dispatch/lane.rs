@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::{Policy, Want};
-use crate::consumer::Message;
-use crate::consumer::read_ahead::Share;
+use crate::consumer::read_ahead::ReadAheadShare;
+use crate::consumer::{MESSAGE_OVERHEAD, Message};
 use crate::ids::{Sequence, StreamId};
 use crate::tables::Cursor;
 
@@ -13,8 +13,6 @@ use crate::tables::Cursor;
 const READ_AHEAD: usize = 256;
 /// Bytes read at once.
 const READ_BYTES: usize = 256 << 10;
-/// Bytes that a message takes in memory besides its payload and its attributes.
-const OVERHEAD: usize = 256;
 
 /// The state of a consumer's deliveries of one stream.
 #[derive(Debug)]
@@ -53,7 +51,7 @@ enum Unsent {
 #[derive(Debug)]
 struct Payload {
     message: Message,
-    _share: Share,
+    _share: ReadAheadShare,
 }
 
 /// A message that was handed over.
@@ -234,7 +232,7 @@ impl Lane {
             if let Some(left) = message.expires_in_ms {
                 self.expiries.insert(sequence, now + Duration::from_millis(left));
             }
-            let share = share.split(weight(&message));
+            let share = share.split(message.memory_bytes());
             *unsent = Unsent::Read(Box::new(Payload { message, _share: share }));
         }
         if !more {
@@ -445,9 +443,9 @@ impl Want {
     /// budget reaches.
     fn new(stream: StreamId, after: Sequence, least: usize, most: usize, policy: &Policy) -> Self {
         let share = policy.read_ahead.reserve(READ_BYTES);
-        let count = most.min(share.bytes() / (2 * OVERHEAD));
+        let count = most.min(share.bytes() / (2 * MESSAGE_OVERHEAD));
         if count > least {
-            let bytes = share.bytes() - count * OVERHEAD;
+            let bytes = share.bytes() - count * MESSAGE_OVERHEAD;
             return Self { stream, after, count, bytes, share };
         }
         Self { stream, after, count: least, bytes: READ_BYTES, share }
@@ -455,13 +453,6 @@ impl Want {
 }
 
 /// Bytes of memory that a message takes.
-fn weight(message: &Message) -> usize {
-    let attributes: usize = message.attributes.iter().map(|(name, it)| name.len() + it.len()).sum();
-    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    let texts = length(&message.key) + length(&message.content_type) + attributes;
-    OVERHEAD + message.data.len() + texts
-}
-
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

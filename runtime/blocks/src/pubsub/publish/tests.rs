@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use components::clock::{ManualClock, Reading};
 use components::port::Component;
 use components::port::pubsub::{
     Backlog, Epoch, Identity, NodeId, PubSub, PubSubFeatures, SubscribeSpec, Subscription,
@@ -67,6 +68,7 @@ pub(crate) fn component(component: Arc<FakePubSub>) -> PubSubComponent {
         topics: TopicScopes::default(),
         apps: Vec::new(),
         max_topic_bytes: 20,
+        clock: Arc::new(ManualClock::new(Reading::default(), "boot")),
     }
 }
 

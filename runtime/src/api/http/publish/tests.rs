@@ -8,6 +8,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use blocks::registry::TopicScopes;
 use blocks::registry::{Components, Current, PubSubComponent, Registry};
+use components::clock::OsClock;
 use components::port::Component;
 use components::port::pubsub::{
     Epoch, Identity, NodeId, Outgoing, PubSub, PubSubFeatures, PublishError, SubscribeSpec,
@@ -75,6 +76,7 @@ impl Api {
             topics: self.topics.clone(),
             apps: Vec::new(),
             max_topic_bytes: 20,
+            clock: Arc::new(OsClock::new()),
         };
         let mut components = Components::default();
         components.pubsub.insert("pubsub".to_owned(), Arc::new(component));

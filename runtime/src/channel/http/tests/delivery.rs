@@ -224,6 +224,7 @@ impl SubscriptionsOnStore {
             topics: Default::default(),
             apps: Vec::new(),
             max_topic_bytes: 100,
+            clock: clock.clone(),
         };
         let mut components = Components::default();
         components.pubsub.insert("pubsub".to_owned(), Arc::new(component));
