@@ -1,4 +1,4 @@
-//! The surroundings that a component is built in, and the errors of building.
+//! The context that a component is built in, and the errors of building.
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -14,13 +14,13 @@ use crate::metadata::{Metadata, MetadataError};
 /// A component under construction.
 pub type Building<T> = Pin<Box<dyn Future<Output = Result<Arc<T>, BuildError>> + Send>>;
 
-/// The surroundings of a component.
+/// The context that a component is built in.
 pub struct Context {
     /// `metadata.name`.
     pub name: String,
     /// The component's settings, without those that its building block has taken.
     pub metadata: Metadata,
-    /// The node's store, which opens when it is asked for.
+    /// The node's store, which the first component that needs it opens.
     pub embedded: Embedded,
     /// The node's limits.
     pub limits: Limits,
@@ -30,18 +30,18 @@ pub struct Context {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// A type that there isn't.
+    /// The type is unknown.
     #[error("{}:{line}: component {component:?}: type {kind:?} is unknown; this version has {known}", file.display())]
     UnknownType {
         /// The component's name.
         component: String,
-        /// The type that was asked for.
+        /// The type as written.
         kind: String,
-        /// The file that asks for it.
+        /// The file.
         file: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// The types that there are.
+        /// The known types.
         known: String,
     },
     /// Wrong settings.
@@ -62,7 +62,7 @@ const MEMORY_BYTES: u64 = 64 << 20;
 const MIN_MEMORY_BYTES: u64 = 4 << 20;
 
 impl Context {
-    /// Opens a store in memory of at most `maxBytes` bytes, which is gone with the process.
+    /// Opens a store in memory of at most `maxBytes` bytes, which is lost with the process.
     pub(crate) fn open_in_memory(&mut self) -> Result<Store, OpenError> {
         let at_least = |bytes: &u64| *bytes >= MIN_MEMORY_BYTES;
         let disk_bytes = self

@@ -22,7 +22,7 @@ struct Shared {
 }
 
 impl Embedded {
-    /// A store on `disk` that nobody has asked for yet.
+    /// Creates a store on `disk`; nothing is opened yet.
     #[must_use]
     pub fn new(options: Options, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Self {
         Self { shared: Arc::new(Shared { options, disk, clock, store: OnceCell::new() }) }
@@ -48,7 +48,7 @@ impl Embedded {
         store.get_or_try_init(open).await
     }
 
-    /// Tells whether the disk holds a store already.
+    /// Returns whether the disk holds a store already.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl Embedded {
         self.shared.store.get()
     }
 
-    /// Opens a store of its own in memory that is gone with the process.
+    /// Opens a separate store in memory, which is lost with the process.
     pub(crate) fn open_volatile(&self, options: Options) -> Result<Store, OpenError> {
         let node = self.opened().map(|store| store.identity().node.clone());
         let node = node.or_else(|| self.shared.options.node.clone());

@@ -1,13 +1,15 @@
-//! What stands behind the building blocks: each component is a file and a line in the registry.
+//! The components behind the building blocks: each is one file and one line of the registry.
 //!
 //! | module | one sentence |
 //! | --- | --- |
-//! | [`port`] | what a state store and a pub/sub component can do |
+//! | [`port`] | the traits of state stores and pub/sub components |
 //! | `state` | the state stores |
 //! | `pubsub` | the pub/sub components |
-//! | [`metadata`] | a component's settings, taken one by one; what is left over is an error |
-//! | [`Refusal`] | why a component did not do it |
-//! | [`stop`] | a request to stop, from those who make it to what runs |
+//! | [`metadata`] | a component's settings, taken one by one; each that is left over is an error |
+//! | [`context`] | the context that a component is built in, and the errors of building |
+//! | [`embedded`] | the node's store, opened by the first component that needs it |
+//! | [`Refusal`] | the error of a component |
+//! | [`stop`] | a request to stop |
 //! | [`registry`] | the one table from a type's name to its constructor |
 
 pub mod context;

@@ -1,4 +1,4 @@
-//! A component's settings. Each is taken once; those that nobody takes are errors.
+//! A component's settings. Each is taken once; those that are left over are errors.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub struct Metadata {
     component: String,
     origin: Origin,
     settings: Vec<Setting>,
-    /// The names that were asked for: all that the component knows.
+    /// The names that the component knows.
     asked: Vec<&'static str>,
     problems: Vec<String>,
 }
@@ -74,7 +74,7 @@ impl Metadata {
         metadata
     }
 
-    /// Takes a text; `None` when it isn't set or empty.
+    /// Takes a text; `None` if it isn't set or is empty.
     pub fn take(&mut self, name: &'static str) -> Option<String> {
         self.take_setting(name).map(|setting| setting.value)
     }
@@ -126,7 +126,7 @@ impl Metadata {
         })
     }
 
-    /// Returns all problems: wrong settings, and those that nobody has taken.
+    /// Returns all problems: wrong settings, and those that were not taken.
     pub fn finish(mut self) -> Result<(), MetadataError> {
         for setting in std::mem::take(&mut self.settings) {
             let remedy = match nearest(&setting.name, self.asked.iter().copied()) {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_that_nobody_takes_is_an_error_that_names_the_nearest_one() {
+    fn a_setting_that_is_not_taken_is_an_error_that_names_the_nearest_one() {
         let mut metadata = metadata(&[("maxByte", "1")]);
         metadata.take_bytes("maxBytes");
         let error = metadata.finish().unwrap_err();

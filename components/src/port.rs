@@ -26,7 +26,7 @@ pub struct Local {
 }
 
 impl Local {
-    /// The identity of the store, from which event ids are made.
+    /// Returns the identity of the store, from which event ids are made.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         self.store.identity()

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use store_forward::Error;
 
-/// A component's answer that it did not do what it was asked for.
+/// The error of a component that did not do what it was asked for.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// The class of the reason, from which callers learn whether to come again.
+    /// The class of the reason, which tells callers whether to try again.
     pub kind: RefusalKind,
     cause: Arc<dyn StdError + Send + Sync>,
 }
@@ -16,9 +16,9 @@ pub struct Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RefusalKind {
-    /// There is no room; it may work later.
+    /// There is no room; trying again later may succeed.
     Full,
-    /// Something is too long; it will never work.
+    /// Something is too large; trying again fails too.
     TooLarge,
     /// Nothing can be written until a restart.
     Unavailable,
@@ -27,12 +27,12 @@ pub enum RefusalKind {
 }
 
 impl Refusal {
-    /// A refusal of that class, with its cause.
+    /// Creates a refusal of that class, with its cause.
     pub fn new(kind: RefusalKind, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self { kind, cause: Arc::from(cause.into()) }
     }
 
-    /// A refusal of no particular class.
+    /// Creates a refusal of no particular class.
     pub fn other(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(RefusalKind::Other, cause)
     }

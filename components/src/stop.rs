@@ -1,14 +1,14 @@
-//! A request to stop, passed from those who may make it to everything that runs.
+//! A request to stop, passed to everything that runs.
 
 use tokio::sync::watch;
 
-/// A request to stop, as seen by whatever has to obey it. Clones see the same request.
+/// The receiving side of a request to stop. Clones see the same request.
 #[derive(Clone, Debug)]
 pub struct Stop(watch::Receiver<bool>);
 
 impl Stop {
     /// Resolves once a stop is requested, at once if that has happened already. Dropping the last
-    /// [`Stopper`] counts as a request: nobody could make one any more.
+    /// [`Stopper`] counts as a request.
     pub async fn requested(&self) {
         // An error means that the last sender is gone, which counts as a request.
         let _ = self.0.clone().wait_for(|requested| *requested).await;
@@ -21,7 +21,7 @@ impl Stop {
     }
 }
 
-/// The side that requests a stop. Clones make the same request.
+/// The sending side of a request to stop. Clones make the same request.
 #[derive(Clone, Debug, Default)]
 pub struct Stopper(watch::Sender<bool>);
 
@@ -31,7 +31,7 @@ impl Stopper {
         self.0.send_replace(true)
     }
 
-    /// Returns the other side.
+    /// Returns the receiving side.
     #[must_use]
     pub fn subscribe(&self) -> Stop {
         Stop(self.0.subscribe())
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_request_reaches_every_clone_and_those_who_look_later() {
+    async fn a_request_reaches_every_clone_and_late_subscribers() {
         let stopper = Stopper::default();
         let early = stopper.subscribe();
         let waiting = tokio::spawn({

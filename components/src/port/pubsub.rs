@@ -1,8 +1,7 @@
 //! The port of pub/sub components.
 //!
-//! A component publishes messages and runs subscriptions. Everything that it can't do itself
-//! (batches, counting attempts, dead letters, expiry) it leaves to its caller, which reads
-//! [`PubSub::features`].
+//! A component publishes messages and runs subscriptions. Features that it lacks (batches, counted
+//! attempts, dead letters, expiry) are up to its caller, which reads [`PubSub::features`].
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -99,7 +98,7 @@ pub struct PubSubFeatures {
     pub durable: bool,
 }
 
-/// Consumers that a component keeps while nobody runs them.
+/// Consumers that a component keeps while they don't run.
 #[async_trait]
 pub trait Backlog: Send + Sync {
     /// Lists the names of the consumers; empty when the store can't be read.
@@ -113,8 +112,8 @@ pub trait Backlog: Send + Sync {
 /// A registered subscription.
 pub trait Subscription: Send + Sync + 'static {
     /// Delivers messages to `sink` until a stop is requested. Then hands over nothing more, waits
-    /// for the outcomes of what is in flight, writes them down and returns. Dropping the future
-    /// cuts that short: what was in flight is delivered again. A subscription runs once: to run it
+    /// for the outcomes of messages in flight, stores them and returns. Dropping the future cuts
+    /// that short: messages in flight are delivered again. A subscription runs once: to run it
     /// again, subscribe again.
     fn run(self: Arc<Self>, sink: Arc<dyn Sink<Delivery>>, stop: Stop) -> BoxFuture<'static, ()>;
 }

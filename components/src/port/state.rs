@@ -40,7 +40,7 @@ pub struct StateFeatures {
     pub ttl: bool,
     /// Operations of one transaction at most; `None` where there are no transactions.
     pub transaction: Option<NonZeroUsize>,
-    /// Rows can be looked for by their values.
+    /// Rows can be queried by their values.
     pub query: bool,
     /// Rows outlive the process and the power.
     pub durable: bool,
@@ -109,8 +109,8 @@ pub enum EtagCondition {
     Matches(String),
 }
 
-/// A write that a state store refused. The errors about entity tags begin with Dapr's words, which
-/// SDKs look at.
+/// A write that a state store refused. The messages about entity tags begin with Dapr's text, which
+/// SDKs compare.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
@@ -134,7 +134,7 @@ pub enum StateError {
         /// The entity tag as sent.
         etag: String,
     },
-    /// A refusal that has nothing to do with entity tags.
+    /// A refusal for another reason than entity tags.
     #[error(transparent)]
     Refused(#[from] Refusal),
 }

@@ -1,4 +1,4 @@
-//! `pubsub.in-memory`: topics that are gone with the process.
+//! `pubsub.in-memory`: topics that are lost with the process.
 
 use super::redb::{PubSubOnStore, limits};
 use crate::context::{Building, Context};
@@ -7,7 +7,7 @@ use crate::port::pubsub::PubSub;
 /// The type's name.
 pub(crate) const KIND: &str = "pubsub.in-memory";
 
-/// Builds one on a store of its own in memory. `maxBytes` bounds all of it, not one topic.
+/// Builds one on a separate store in memory. `maxBytes` bounds the whole store, not one topic.
 pub(crate) fn build(mut context: Context) -> Building<dyn PubSub> {
     Box::pin(async move {
         let store = context.open_in_memory()?;

@@ -35,8 +35,8 @@ pub(crate) fn build(context: Context) -> Building<dyn PubSub> {
     })
 }
 
-/// Reads `maxMessages`, `maxBytes` of a topic; `maxComponentMessages`, `maxComponentBytes` of all its
-/// topics; and `overflow`, the policy there.
+/// Reads `maxMessages` and `maxBytes` of a topic, `maxComponentMessages` and `maxComponentBytes` of all
+/// its topics, and `overflow`, the policy at these limits.
 pub(super) fn limits(metadata: &mut Metadata) -> StreamLimits {
     StreamLimits {
         max_messages: metadata.take_count("maxMessages").unwrap_or(0),
@@ -61,8 +61,8 @@ pub(super) struct PubSubOnStore {
 }
 
 impl PubSubOnStore {
-    /// A component on `store`, which may remember other limits from before. One that is not
-    /// `durable` owns the store, and closes it.
+    /// Creates a component on `store`, whose former limits are replaced. One that is not `durable`
+    /// owns the store, and closes it.
     pub(super) async fn open(
         component: &str,
         store: Store,

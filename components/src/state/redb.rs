@@ -17,7 +17,7 @@ use crate::port::{Component, Local};
 /// The type's name.
 pub(crate) const KIND: &str = "state.redb";
 
-/// On the node's store; it has no settings of its own.
+/// Builds one on the node's store. The type has no settings.
 pub(crate) fn build(context: Context) -> Building<dyn StateStore> {
     Box::pin(async move {
         let Context { name, metadata, embedded, .. } = context;
@@ -27,7 +27,7 @@ pub(crate) fn build(context: Context) -> Building<dyn StateStore> {
     })
 }
 
-/// Operations of one transaction: all of them are applied under one lock, so others wait for them.
+/// Maximum operations of one transaction. They are applied under one lock, for which other writes wait.
 const MAX_OPERATIONS: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
 
 /// A state store on a [`Store`].
@@ -37,7 +37,7 @@ pub(super) struct StateOnStore {
 }
 
 impl StateOnStore {
-    /// A component on `store`; one that is not `durable` owns it, and closes it.
+    /// Creates a component on `store`. One that is not `durable` owns the store, and closes it.
     pub(super) fn new(component: &str, store: Store, durable: bool) -> Arc<dyn StateStore> {
         Arc::new(Self { local: Local { store, component: component.into() }, durable })
     }
@@ -97,13 +97,13 @@ fn item(row: Row) -> Item {
     Item { value, etag: etag.to_string(), expires_in: expires_in_ms.map(Duration::from_millis) }
 }
 
-/// Entity tags are the decimal log sequence number of the last write.
+/// Converts a condition. Entity tags are the decimal log sequence number of the last write.
 fn when(condition: EtagCondition) -> Result<Condition, StateError> {
     match condition {
         EtagCondition::Any => Ok(Condition::Any),
         EtagCondition::FirstWrite => Ok(Condition::Absent),
         EtagCondition::Matches(etag) => match etag.parse() {
-            // The parser takes a sign, which we never give.
+            // The parser accepts a sign, which no tag has.
             Ok(number) if !etag.starts_with('+') => Ok(Condition::Etag(number)),
             _ => Err(StateError::EtagInvalid { etag }),
         },

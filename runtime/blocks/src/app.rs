@@ -23,8 +23,8 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An app on this device.
 ///
-/// It owns what doesn't depend on the protocol by which it is called: the gate and the time-out. The
-/// protocol is its [`AppChannel`].
+/// Owns the gate and the time-out, which don't depend on the protocol by which the app is called. The
+/// protocol is the [`AppChannel`].
 pub struct App {
     id: Arc<str>,
     gate: Gate,
@@ -42,12 +42,12 @@ pub struct AppOptions {
     pub timeout: Duration,
     /// Calls in flight at most; `None` for [`DEFAULT_MAX_CALLS`].
     pub max_calls: Option<usize>,
-    /// How its health is probed. With probes it counts as unhealthy until the first one succeeds.
+    /// The probe of its health. A probed app counts as unhealthy until the first success.
     pub check: Option<HealthCheck>,
 }
 
 impl App {
-    /// An app that is called by `channel`; nothing is called yet.
+    /// Creates an app that is called by `channel`; calls nothing yet.
     #[must_use]
     pub fn new(options: AppOptions, channel: Box<dyn AppChannel>) -> Self {
         let AppOptions { id, timeout, max_calls, check } = options;
@@ -93,8 +93,8 @@ impl App {
         self.in_time(timeout, self.channel.probe()).await
     }
 
-    /// After [`CallError::Unreachable`] the app counts as not listening; a connection that breaks
-    /// says nothing about its port.
+    /// Bounds a call by `timeout`. After [`CallError::Unreachable`] the app counts as not listening; a
+    /// connection that breaks doesn't mean that its port is closed.
     async fn in_time<T>(
         &self,
         timeout: Duration,
@@ -109,8 +109,8 @@ impl App {
         answer
     }
 
-    /// Watches over the app until a stop is requested: probes it if that is asked for, and starts it
-    /// each time it comes up. Then stops its subscriptions and waits for what is in flight.
+    /// Runs the app until a stop is requested: probes it if so configured, and starts it each time it
+    /// comes up. Then stops its subscriptions and waits for deliveries in flight.
     pub async fn run(&self, subscriber: &dyn Subscriber, stop: &Stop) {
         let probe = async {
             match &self.check {

@@ -1,27 +1,27 @@
-//! The one error that building blocks return, in terms of no protocol.
+//! The one error type that building blocks return, independent of any protocol.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 
 use components::{Refusal, RefusalKind};
 
-/// Names with values that explain an error.
+/// Metadata of a request, or names and values that explain an error.
 pub type Metadata = BTreeMap<String, String>;
 
-/// A command that a building block did not carry out.
+/// The failure of a command.
 ///
 /// Each API translates [`kind`](Self::kind) and [`reason`](Self::reason) into its own status by one
 /// table.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Fault {
-    /// The class of the error, from which callers learn whether to come again.
+    /// The class of the error, which tells callers whether to try again.
     pub kind: Kind,
     /// The operation that failed, or the condition that it failed for.
     pub reason: Reason,
     /// A message that names the thing, the limit and the remedy.
     pub message: String,
-    /// Structured details, in the order in which they are told.
+    /// Structured details, in the order of the answer.
     pub details: Vec<Detail>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -30,19 +30,19 @@ pub struct Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {
-    /// The command makes no sense as it is.
+    /// The command is invalid.
     Invalid,
-    /// There is no such component.
+    /// The component doesn't exist, or not for this caller.
     NotFound,
     /// The caller may not do this.
     Forbidden,
     /// A key is not in the state that the caller expects.
     Conflict,
-    /// The component has no such ability.
+    /// The component doesn't support it.
     Unsupported,
-    /// There is no room; it may work later.
+    /// There is no room; trying again later may succeed.
     Full,
-    /// Something is too long; it will never work.
+    /// Something is too large; trying again fails too.
     TooLarge,
     /// Nothing can be written until a restart.
     Unavailable,
@@ -139,12 +139,12 @@ pub enum Detail {
 }
 
 impl Fault {
-    /// An error without details or cause.
+    /// Creates an error without details or cause.
     pub fn new(kind: Kind, reason: Reason, message: impl Into<String>) -> Self {
         Self { kind, reason, message: message.into(), details: Vec::new(), source: None }
     }
 
-    /// An error of what a component refused.
+    /// Creates the error for a refusal of a component.
     pub fn refused(reason: Reason, message: impl Into<String>, refusal: Refusal) -> Self {
         Self::new(refusal.kind.into(), reason, message).caused_by(refusal)
     }

@@ -1,22 +1,21 @@
-//! What is wrong with a JSON text, told to whoever sent it: in JSON's words rather than Rust's.
+//! Error messages for invalid JSON, in terms of JSON rather than Rust.
 
-/// Explains an error of reading JSON. Types that are read say what they expect by serde's
-/// `expecting`.
+/// Explains an error of parsing JSON. Types name what they expect by serde's `expecting`.
 #[must_use]
 pub fn explain(error: &serde_json::Error) -> String {
     let told = error.to_string();
-    in_words_of_json(&told).unwrap_or(told)
+    in_json_terms(&told).unwrap_or(told)
 }
 
-/// `invalid type: map, expected a sequence at line 1 column 0`, as an example.
-fn in_words_of_json(told: &str) -> Option<String> {
+/// Translates, for example, `invalid type: map, expected a sequence at line 1 column 0`.
+fn in_json_terms(told: &str) -> Option<String> {
     let (found, rest) = told.rsplit_once(", expected ")?;
     let (expected, place) = rest.rsplit_once(" at line ").unwrap_or((rest, ""));
     let found = match found.split_once(": ") {
         Some((_, "sequence")) => "an array",
         Some((_, "map")) => "an object",
         Some((_, scalar)) => scalar,
-        // Too short an array stands in the place of an object.
+        // An array that is too short stands in place of an object.
         None => found.strip_prefix("invalid length").map(|_| "an array")?,
     };
     let expected = match expected {
@@ -53,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_type_is_told_in_words_of_json() {
+    fn a_wrong_type_is_named_in_terms_of_json() {
         for (json, expected) in [
             ("{}", "expected an array, found an object at line 1 column 0"),
             ("7", "expected an array, found integer `7` at line 1 column 1"),
@@ -72,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_told_as_it_is() {
+    fn the_error_of_invalid_syntax_stays_as_it_is() {
         assert_eq!(told("[{"), "EOF while parsing an object at line 1 column 2");
         assert_eq!(told("["), "EOF while parsing a list at line 1 column 1");
         assert_eq!(told("[{}]"), "missing field `name` at line 1 column 3");

@@ -1,14 +1,14 @@
-//! Dapr's building blocks as typed commands, independent of the protocol that a call comes by.
+//! Dapr's building blocks as typed commands, independent of the protocol of the call.
 //!
 //! | module | one sentence |
 //! | --- | --- |
-//! | [`fault`] | the one error that blocks return |
-//! | [`principal`] | who acts |
-//! | [`registry`] | the components that one app may use |
-//! | [`app`] | apps: the gate, health, start, and the port of the protocols that call them |
+//! | [`fault`] | the one error type that blocks return |
+//! | [`principal`] | the actor of a command, to whom scopes apply |
+//! | [`registry`] | the components that one app may use, and the rules for their use |
+//! | [`app`] | apps: gate, health, start, and the trait of the protocols that call them |
 //! | [`pubsub`] | topics: publishing, CloudEvents, subscriptions |
 //! | [`state`] | keys and values |
-//! | [`json_error`] | errors in JSON texts, in words |
+//! | [`json_error`] | error messages for invalid JSON |
 
 pub mod app;
 pub mod fault;

@@ -1,4 +1,4 @@
-//! Who acts.
+//! The actor of a command.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 pub enum Principal {
     /// An app, by its id.
     App(Arc<str>),
-    /// An uplink, by its name: it publishes what comes down.
+    /// An uplink, by its name: it publishes what its broker sends.
     Uplink(Arc<str>),
     /// The runtime itself, to which no scope applies.
     Runtime,

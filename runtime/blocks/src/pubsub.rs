@@ -5,8 +5,8 @@
 //! | [`publish`](mod@publish) | permission, message, component: one message or several |
 //! | [`cloudevent`] | the envelope that subscribers see |
 //! | [`subscriptions`] | the subscriptions of an app and their settings |
-//! | [`runner`] | runs them |
-//! | [`subscriber`] | hands messages to the app |
+//! | [`runner`] | registers and runs them |
+//! | [`subscriber`] | delivers messages to the app |
 //! | [`route`] | the route of an event within the app |
 
 pub mod cloudevent;

@@ -1,4 +1,10 @@
-//! The components that one app may use, as a snapshot that can be replaced while calls run.
+//! The components that one app may use and the rules for their use, as a snapshot that can be replaced
+//! while calls run.
+//!
+//! | module | one sentence |
+//! | --- | --- |
+//! | `key_prefix` | the prefix of an app's keys in a state store |
+//! | [`scope`] | the topics that an app may use |
 
 pub(crate) mod key_prefix;
 pub mod scope;
@@ -32,8 +38,8 @@ pub struct PubSubComponent {
     pub name: String,
     /// The component.
     pub component: Arc<dyn PubSub>,
-    /// The identity from which event ids are made: the store's that the component stands on. A
-    /// store in memory has another epoch each time, since it counts from the beginning.
+    /// The identity of the component's store, from which event ids are made. A store in memory counts
+    /// from the beginning, so it has another epoch each time.
     pub identity: Identity,
     /// The topics that each app may use.
     pub topics: TopicScopes,
@@ -67,7 +73,7 @@ pub(crate) struct PrefixedStore {
 }
 
 impl Registry {
-    /// The components among `all` that `app_id` may use. `namespace` may be empty.
+    /// Selects the components that `app_id` may use. `namespace` may be empty.
     #[must_use]
     pub fn for_app(all: &Components, app_id: &str, namespace: &str) -> Self {
         let prefixed = |component: &Arc<StateComponent>| {
@@ -101,7 +107,7 @@ impl Registry {
     }
 }
 
-/// Tells whether a component is there for an app; no scopes mean every app.
+/// Returns whether an app may use a component with these scopes; no scopes mean every app.
 #[must_use]
 pub fn may_use(scopes: &[String], app_id: &str) -> bool {
     scopes.is_empty() || scopes.iter().any(|scope| scope == app_id)
@@ -109,25 +115,25 @@ pub fn may_use(scopes: &[String], app_id: &str) -> bool {
 
 /// The registry that calls use now.
 ///
-/// A call takes a snapshot and keeps it to its end, so a component that only an earlier registry had
-/// goes with the last call that uses it.
+/// A call keeps its snapshot to its end, so a component that only an earlier registry has is dropped
+/// after the last call that uses it.
 #[derive(Default)]
 pub struct Current(RwLock<Arc<Registry>>);
 
 impl Current {
-    /// Starts with `registry`.
+    /// Creates one that holds `registry`.
     #[must_use]
     pub fn new(registry: Registry) -> Self {
         Self(RwLock::new(Arc::new(registry)))
     }
 
-    /// Returns the registry of this moment.
+    /// Returns the current registry.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Registry> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Replaces the registry; returns the one before.
+    /// Replaces the registry; returns the former one.
     pub fn replace(&self, registry: Registry) -> Arc<Registry> {
         let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut current, Arc::new(registry))

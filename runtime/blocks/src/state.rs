@@ -11,7 +11,7 @@ use crate::fault::{self, Detail, Fault, Kind, Reason};
 use crate::registry::key_prefix::SEPARATOR;
 use crate::registry::{PrefixedStore, Registry};
 
-/// Longest life of a row in seconds: a hundred years. More than that is a slip, and times that far
+/// Maximum time to live of a row in seconds: a hundred years. More is a mistake, and times that far
 /// ahead can't be written as a date.
 const MAX_TTL_SECONDS: i64 = 100 * 365 * 24 * 3600;
 
@@ -29,7 +29,7 @@ pub struct Change {
     pub key: String,
     /// The value, byte for byte; a deletion has none.
     pub value: Vec<u8>,
-    /// The entity tag that the key must have; none or an empty one asks for none.
+    /// The entity tag that the key must have; none or an empty one for any.
     pub etag: Option<String>,
     /// The item's metadata: `ttlInSeconds`.
     pub metadata: fault::Metadata,
@@ -82,7 +82,7 @@ impl OperationKind {
     }
 }
 
-/// Returns when a row expires by the wall clock (RFC 3339, whole seconds), for people.
+/// Returns the time of expiry by the wall clock (RFC 3339, whole seconds).
 #[must_use]
 pub fn expire_time(expires_in: Duration) -> Option<String> {
     let at = OffsetDateTime::now_utc().checked_add(expires_in.try_into().ok()?)?;
@@ -113,8 +113,7 @@ impl BoundStore<'_> {
     ///
     /// # Errors
     ///
-    /// When the key or the consistency can't be used, or the store
-    /// can't be read.
+    /// When the key or the consistency can't be used, or the store can't be read.
     pub async fn get(&self, key: &str, consistency: &str) -> Result<Option<Item>, Fault> {
         self.check_key(key)?;
         let failed = |refusal: Refusal| {
@@ -130,7 +129,7 @@ impl BoundStore<'_> {
     ///
     /// # Errors
     ///
-    /// When or a key can't be used.
+    /// When a key can't be used.
     pub async fn get_bulk(
         &self,
         keys: &[String],
@@ -146,8 +145,7 @@ impl BoundStore<'_> {
     ///
     /// # Errors
     ///
-    /// When an item can't be used, a condition does not hold, or the
-    /// store refuses.
+    /// When an item can't be used, a condition does not hold, or the store refuses.
     pub async fn save(&self, items: Vec<Change>, metadata: &fault::Metadata) -> Result<(), Fault> {
         for item in &items {
             self.check_given_key(&item.key)?;
@@ -168,8 +166,7 @@ impl BoundStore<'_> {
     ///
     /// # Errors
     ///
-    /// When the key or an option can't be used, the condition does
-    /// not hold, or the store refuses.
+    /// When the key or an option can't be used, the condition does not hold, or the store refuses.
     pub async fn delete(&self, change: Change) -> Result<(), Fault> {
         self.check_key(&change.key)?;
         let key = change.key.clone();
@@ -186,8 +183,8 @@ impl BoundStore<'_> {
     ///
     /// # Errors
     ///
-    /// When an operation can't be used, there are too many of them,
-    /// a condition does not hold, or the store refuses.
+    /// When an operation can't be used, there are too many, a condition does not hold, or the store
+    /// refuses.
     pub async fn transact(
         &self,
         operations: Vec<Operation>,
@@ -209,7 +206,7 @@ impl BoundStore<'_> {
         self.write(ops).await.map_err(transaction_failed)
     }
 
-    /// Looks rows up by their values, which no store of this version can do.
+    /// Queries rows by their values, which no store of this version supports.
     ///
     /// # Errors
     ///
@@ -230,7 +227,7 @@ impl BoundStore<'_> {
         Err(self.about(fault, None))
     }
 
-    /// Checks a key that may have been left out.
+    /// Checks a key that may be missing.
     fn check_given_key(&self, key: &str) -> Result<(), Fault> {
         if key.is_empty() {
             let message = "\"key\" is a required field";
@@ -297,7 +294,7 @@ fn upsert(change: Change, request: &fault::Metadata) -> Result<StateOp, Refusal>
     Ok(StateOp::Set { key, value, condition, ttl })
 }
 
-/// `first-write` means nothing for a deletion, since there is no value to insert.
+/// Converts a deletion. `first-write` has no effect on one, since it inserts no value.
 fn deletion(change: Change) -> Result<StateOp, Refusal> {
     let condition = match condition(change.etag, &change.options)? {
         EtagCondition::FirstWrite => EtagCondition::Any,
@@ -306,7 +303,7 @@ fn deletion(change: Change) -> Result<StateOp, Refusal> {
     Ok(StateOp::Delete { key: change.key, condition })
 }
 
-/// Every read and write is strongly consistent; the word must be known all the same.
+/// Checks the word. Every read and write is strongly consistent, whatever it says.
 fn check_consistency(consistency: Option<&str>) -> Result<(), Refusal> {
     match consistency.unwrap_or_default() {
         "" | "strong" | "eventual" => Ok(()),

@@ -1,4 +1,4 @@
-//! The port of the protocols by which apps are called.
+//! The trait of the protocols by which apps are called.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use components::port::pubsub::Outcome;
 use config::model::SubscriptionSpec;
 use serde_json::value::RawValue;
 
-/// A protocol by which an app is called: a codec. Permits, time-outs, health and retries are the
-/// caller's, which drops a call that takes too long.
+/// A protocol by which an app is called: only a codec. Permits, time-outs, health and retries are left
+/// to the caller, which drops a call that takes too long.
 #[async_trait]
 pub trait AppChannel: Send + Sync + 'static {
-    /// Returns the address at which the app listens, for people.
+    /// Returns the address at which the app listens, for logs.
     fn address(&self) -> &str;
 
-    /// Tells whether the app's port accepts a connection.
+    /// Returns whether the app's port accepts a connection.
     async fn accepts(&self) -> bool;
 
     /// Hands over an event.
@@ -24,10 +24,10 @@ pub trait AppChannel: Send + Sync + 'static {
     /// Hands over events in one call; one outcome for each, in their order.
     async fn deliver_batch(&self, batch: BatchCall<'_>) -> Result<Vec<Outcome>, CallError>;
 
-    /// Asks the app for its subscriptions; `None` when it has no such question to answer.
+    /// Asks the app for its subscriptions; `None` if it has no route for that.
     async fn subscriptions(&self) -> Result<Option<DeclaredByApp>, CallError>;
 
-    /// Asks the app whether it is well.
+    /// Probes the app's health.
     async fn probe(&self) -> Result<(), CallError>;
 }
 
@@ -42,7 +42,7 @@ pub struct EventCall<'a> {
     pub pubsub: &'a str,
     /// The message's place in its stream.
     pub sequence: u64,
-    /// How often the message was tried, this time included.
+    /// Attempts so far, this one included.
     pub attempt: u32,
     /// The message's partition key.
     pub key: Option<&'a str>,
@@ -68,21 +68,21 @@ pub struct BatchCall<'a> {
 /// One event of several.
 #[derive(Clone, Debug)]
 pub struct BatchEntry<'a> {
-    /// The name by which the app tells its outcome.
+    /// The id under which the app returns its outcome.
     pub id: String,
     /// The CloudEvent.
     pub event: Box<RawValue>,
-    /// How often the message was tried, this time included.
+    /// Attempts so far, this one included.
     pub attempt: u32,
     /// The message's partition key.
     pub key: Option<&'a str>,
 }
 
-/// Subscriptions that an app named.
+/// The subscriptions in an app's answer.
 #[derive(Clone, Debug, Default)]
 pub struct DeclaredByApp(pub Vec<SubscriptionSpec>);
 
-/// A call that brought no answer, or none that can be used.
+/// A call without a usable answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
@@ -98,13 +98,13 @@ pub enum CallError {
     /// The answer is too long.
     #[error("the app's answer has more than {limit} bytes")]
     TooLong {
-        /// The most that an answer may have.
+        /// The limit in bytes.
         limit: usize,
     },
     /// The request or the answer breaks the protocol.
     #[error("the call to the app failed: {}", chain(&**.0))]
     Protocol(#[source] Cause),
-    /// The answer is an error, or says nothing that can be understood.
+    /// The answer is an error or can't be parsed.
     #[error("{0}")]
     Answered(#[source] Cause),
 }

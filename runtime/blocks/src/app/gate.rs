@@ -1,12 +1,12 @@
-//! The gate before an app: nobody passes while the app is not well, nor more at once than it takes.
+//! The gate before an app: bounds the calls in flight, and admits none while the app is unhealthy.
 
 use std::sync::Arc;
 
 use components::port::pubsub::Slot;
 use tokio::sync::{Semaphore, watch};
 
-/// Calls in flight to an app that has no limit of its own. An app that hangs must not take all the
-/// files of the process: each call is a connection.
+/// Maximum calls in flight to an app without a limit of its own. Each call takes a file descriptor, and
+/// an app that hangs must not exhaust those of the process.
 pub const DEFAULT_MAX_CALLS: usize = 100;
 
 /// The state of an app, as far as it is known.
@@ -23,7 +23,7 @@ pub struct AppState {
 }
 
 impl AppState {
-    /// Tells whether messages may be delivered.
+    /// Returns whether messages may be delivered.
     #[must_use]
     pub fn takes_messages(&self) -> bool {
         self.listening && self.healthy && self.started
@@ -39,7 +39,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate before an app of which nothing is known, unless that it is `healthy`.
+    /// Creates the gate of an app that is not listening yet. An app without probes is `healthy`.
     #[must_use]
     pub fn new(max_calls: usize, healthy: bool) -> Self {
         let max_calls = max_calls.clamp(1, Semaphore::MAX_PERMITS);
@@ -48,8 +48,8 @@ impl Gate {
         Self { state: watch::Sender::new(state), permits, max_calls }
     }
 
-    /// Waits until the app takes messages and one more call. First come, first served; the slot is
-    /// to be held until the answer has been read.
+    /// Waits until the app takes messages and one more call, first come, first served. Hold the slot
+    /// until the answer has been read.
     pub async fn open(&self) -> Slot {
         loop {
             self.wait_until(AppState::takes_messages).await;
@@ -63,7 +63,7 @@ impl Gate {
         }
     }
 
-    /// Tells whether a slot is of the app's present life, and the app takes messages.
+    /// Returns whether the app takes messages and the slot belongs to its current generation.
     #[must_use]
     pub fn admits(&self, slot: &Slot) -> bool {
         let state = self.state();
@@ -82,13 +82,13 @@ impl Gate {
         *self.state.borrow()
     }
 
-    /// Resolves once the state of the app is as asked for.
+    /// Resolves once the state of the app is as wanted.
     pub async fn wait_until(&self, wanted: impl FnMut(&AppState) -> bool) {
-        // The sender is ours, so the channel can't close while we wait.
+        // `self` owns the sender, so the channel can't close meanwhile.
         let _ = self.state.subscribe().wait_for(wanted).await;
     }
 
-    /// Notes that the port is closed: whatever comes back may be another version of the app.
+    /// Records that the port is closed. The app that opens it again may be another version.
     pub(super) fn lost(&self) {
         self.change(|state| {
             state.listening = false;

@@ -16,12 +16,12 @@ struct Threshold {
 }
 
 impl Threshold {
-    /// Unhealthy until the first success.
+    /// Creates a threshold that is unhealthy until the first success.
     fn new(threshold: u32) -> Self {
         Self { threshold: threshold.max(1), failures: 0, healthy: false }
     }
 
-    /// Takes a probe's result; returns whether the app is healthy.
+    /// Records the result of a probe; returns whether the app is healthy.
     fn observe(&mut self, succeeded: bool) -> bool {
         if succeeded {
             self.failures = 0;

@@ -1,5 +1,5 @@
-//! The start of an app, and of each version of it that comes after: wait for its port, wait for its
-//! health, ask for its subscriptions, then let messages flow.
+//! The start of an app, and each restart: wait for its port, wait for its health, ask for its
+//! subscriptions, then deliver messages.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -10,18 +10,18 @@ use components::backoff::Backoff;
 use super::App;
 use super::channel::{CallError, DeclaredByApp};
 
-/// Between two looks at a port that is closed: first as daprd's, then seldom enough for a battery.
+/// Delay between two probes of a closed port: first daprd's, then long enough to spare a battery.
 const PORT_BACKOFF: Backoff =
     Backoff { initial: Duration::from_millis(100), max: Duration::from_secs(1), jitter: 0.0 };
 
-/// Between two questions to an app that answers with an error.
+/// Delay before an app that answered with an error is asked again.
 const ASK_BACKOFF: Backoff =
     Backoff { initial: Duration::from_millis(500), max: Duration::from_secs(30), jitter: 0.2 };
 
 /// The part of the runtime that follows an app's subscriptions.
 #[async_trait]
 pub trait Subscriber: Send + Sync {
-    /// Takes the app's answer; resolves when consumers stand for it.
+    /// Applies the app's answer; resolves once its consumers are registered.
     async fn answered(&self, declared: DeclaredByApp);
 
     /// Ends delivery; resolves when nothing is in flight.

@@ -1,5 +1,5 @@
-//! CloudEvents 1.0 as Dapr makes them: the message that a publish stores, the event that a delivery
-//! sends.
+//! CloudEvents 1.0 as Dapr makes them: the message that a publish stores, and the event that a
+//! delivery sends.
 //!
 //! A stored message holds only what can't be derived: the payload as it came, its content type, and
 //! the attributes that differ from the defaults. The envelope is made anew for each delivery.
@@ -30,17 +30,17 @@ const DEFAULT_SOURCE: &str = "Dapr";
 const DEFAULT_DATA_CONTENT_TYPE: &str = "text/plain";
 /// An extension attribute of dead letters (CloudEvents 1.0, section 3.3).
 const DEAD_LETTER_REASON: &str = "deadletterreason";
-/// The media type of bytes of which nothing else is known.
+/// The media type of arbitrary bytes.
 pub const BINARY: &str = "application/octet-stream";
 
-/// Marks a message that was published with `rawPayload`: its payload is no event of ours.
+/// Marks a message that was published with `rawPayload`: its payload gets no envelope.
 const RAW: &str = "rawpayload";
 
-/// Why the JSON of an event can always be written.
+/// The reason why an event can always be serialized.
 const ALWAYS_JSON: &str = "strings and JSON texts are always JSON";
 
-/// The store and the stream of a message: with its sequence they name it for ever, so a delivery
-/// that is repeated has the same event id.
+/// The store and the stream of a message. With its sequence they identify it for ever, so a repeated
+/// delivery has the same event id.
 #[derive(Clone, Copy, Debug)]
 pub struct EventSource<'a> {
     /// The device and the life of its store.
@@ -90,7 +90,7 @@ impl<'a> CloudEvent<'a> {
         event.with_reason(message)
     }
 
-    /// Makes what a subscription with `rawPayload` gets: the bytes that a broker would carry, as
+    /// Makes the event for a subscription with `rawPayload`: the bytes that a broker would carry, as
     /// binary data.
     #[must_use]
     pub fn raw(
@@ -107,24 +107,24 @@ impl<'a> CloudEvent<'a> {
         Self::wrap(Publication::of(topic, message, source), carried).with_reason(message)
     }
 
-    /// The attribute's or the data's JSON text.
+    /// Returns the JSON text of an attribute or of the data.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Cow<'_, RawValue>> {
         self.fields.get(name).map(FieldValue::to_raw)
     }
 
-    /// The attribute, if it is a string.
+    /// Returns an attribute that is a string.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<String> {
         self.get(name).and_then(|raw| serde_json::from_str(raw.get()).ok())
     }
 
-    /// Names and JSON texts, by name.
+    /// Lists names and JSON texts, sorted by name.
     pub fn fields(&self) -> impl Iterator<Item = (&str, Cow<'_, RawValue>)> {
         self.fields.iter().map(|(name, value)| (&*name.0, value.to_raw()))
     }
 
-    /// The event in CloudEvents' JSON format.
+    /// Serializes the event in CloudEvents' JSON format.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         // Quotes, a colon and a comma around each name.
@@ -134,7 +134,7 @@ impl<'a> CloudEvent<'a> {
         json
     }
 
-    /// The event as one JSON text, to be put into another.
+    /// Serializes the event as one JSON text, to be embedded in another.
     #[must_use]
     pub fn to_raw(&self) -> Box<RawValue> {
         to_raw_value(self).expect(ALWAYS_JSON)
@@ -154,7 +154,7 @@ impl<'a> CloudEvent<'a> {
         event
     }
 
-    /// Reads a raw publish as a CloudEvent, as Dapr does; what is none arrives as binary data.
+    /// Reads a raw publish as a CloudEvent, as Dapr does; anything else becomes binary data.
     fn of_raw_publish(publication: Publication<'a>, message: &'a Message) -> Self {
         let Some(mut event) = Self::parse(&message.data) else {
             return Self::wrap(publication, Cow::Borrowed(&message.data));
@@ -193,7 +193,7 @@ impl<'a> CloudEvent<'a> {
         }
     }
 
-    /// Adds to a dead letter why it is one.
+    /// Adds the reason to a dead letter.
     fn with_reason(mut self, message: &'a Message) -> Self {
         if let Some(letter) = DeadLetter::of(message) {
             self.set(DEAD_LETTER_REASON, letter.reason);
@@ -224,7 +224,7 @@ impl Borrow<str> for FieldName<'_> {
     }
 }
 
-/// An attribute or the data, as it is at hand.
+/// An attribute or the data, in the form that is available without a copy.
 #[derive(Debug)]
 enum FieldValue<'a> {
     Json(&'a RawValue),
@@ -245,7 +245,7 @@ impl FieldValue<'_> {
         }
     }
 
-    /// Bytes of its JSON text, without those that escapes add.
+    /// Returns the bytes of its JSON text, without those that escapes add.
     fn json_bytes(&self) -> usize {
         match self {
             Self::Json(raw) => raw.get().len(),
@@ -281,8 +281,8 @@ impl Serialize for FieldValue<'_> {
     }
 }
 
-/// The publish that an event tells of. As with Dapr, which forwards an event as it is, a dead letter
-/// tells of the message that it is a copy of.
+/// The publish that an event describes. As in Dapr, which forwards an event unchanged, a dead letter
+/// describes the message that it copies.
 #[derive(Clone, Copy)]
 struct Publication<'a> {
     id: Uuid,
@@ -315,7 +315,7 @@ pub fn envelope(topic: &Topic, message: &Message, source: EventSource<'_>, now_m
 pub fn event_id(source: EventSource<'_>, sequence: Sequence) -> Uuid {
     let mut hash = Fnv::new();
     hash.write(source.identity.node.0.as_bytes());
-    hash.write(&[0xff]); // No byte of UTF-8: the node's name ends here.
+    hash.write(&[0xff]); // Ends the node's name, as no UTF-8 text holds this byte.
     hash.write(&source.identity.epoch.0.to_le_bytes());
     hash.write(&source.stream.0.to_le_bytes());
     let hash = hash.finish();
@@ -351,7 +351,7 @@ pub fn may_be_binary(content_type: &str) -> bool {
     !text || (parameters.contains("charset") && !parameters.contains("utf-8"))
 }
 
-/// A boolean as Go reads it; nothing is false.
+/// Parses a boolean as Go does; an empty text is false.
 pub(super) fn flag(value: &str) -> Option<bool> {
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
@@ -360,7 +360,7 @@ pub(super) fn flag(value: &str) -> Option<bool> {
     }
 }
 
-/// The name and the value of the data: JSON as it is, bytes as Base64, anything else as a string.
+/// Returns the name and the value of the data: JSON unchanged, bytes in Base64, the rest as a string.
 fn data<'a>(content_type: &str, data: &'a [u8]) -> (&'static str, FieldValue<'a>) {
     let is = |expected| is_type(Some(content_type), expected);
     match std::str::from_utf8(data) {
@@ -378,7 +378,7 @@ fn rfc3339<'a>(wall_ms: i64) -> Option<FieldValue<'a>> {
     Some(FieldValue::Text(Cow::Owned(text)))
 }
 
-/// FNV-1a with a finalizer: stable for ever, as event ids have to be; std's hashers aren't.
+/// FNV-1a with a finalizer. Stable across versions, as event ids must be; std's hashers aren't.
 struct Fnv(u64);
 
 impl Fnv {
@@ -392,7 +392,7 @@ impl Fnv {
         }
     }
 
-    /// The finalizer of MurmurHash3: neighbours in, strangers out.
+    /// Applies the finalizer of MurmurHash3, which spreads similar inputs.
     fn finish(self) -> u64 {
         let mut hash = self.0;
         hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);

@@ -31,7 +31,7 @@ pub struct PublishBulk<'a> {
     pub pubsub: &'a str,
     /// The topic.
     pub topic: &'a str,
-    /// Metadata of the request, which holds for every message that has no other.
+    /// Metadata of the request, for every message; a message's own overrides it.
     pub metadata: &'a Metadata,
     /// The W3C `traceparent`.
     pub traceparent: Option<&'a str>,
@@ -44,7 +44,7 @@ pub struct PublishBulk<'a> {
 /// One message of several.
 #[derive(Debug)]
 pub struct BulkEntry {
-    /// The caller's name for it, which occurs once.
+    /// The caller's id for it, unique within the bulk.
     pub id: String,
     /// The payload.
     pub data: Vec<u8>,
@@ -57,16 +57,16 @@ pub struct BulkEntry {
 /// The messages of a bulk that were not published.
 #[derive(Debug, Default)]
 pub struct BulkOutcome {
-    /// Each with the reason.
+    /// The messages and the reasons.
     pub failed: Vec<FailedEntry>,
-    /// The component's refusal, if it was asked.
+    /// The component's refusal, if the bulk came that far.
     pub fault: Option<Fault>,
 }
 
 /// A message of a bulk that was not published.
 #[derive(Debug)]
 pub struct FailedEntry {
-    /// The caller's name for it.
+    /// The caller's id for it.
     pub id: String,
     /// The reason.
     pub error: String,
@@ -82,8 +82,8 @@ pub struct Permit {
 ///
 /// # Errors
 ///
-/// When the component or the topic isn't there for the caller, the message can't be understood, or
-/// the component refuses.
+/// When the component or the topic isn't there for the caller, the message is invalid, or the
+/// component refuses.
 pub async fn publish(
     registry: &Registry,
     by: &Principal,
@@ -97,7 +97,7 @@ pub async fn publish(
     permit.publish(vec![message]).await
 }
 
-/// Publishes the good messages of a bulk in one record, and tells of the others.
+/// Publishes the valid messages of a bulk in one record. Returns the others with their errors.
 ///
 /// # Errors
 ///
@@ -110,6 +110,8 @@ pub async fn publish_bulk(
     let PublishBulk { pubsub, topic, metadata, traceparent, tracestate, entries } = bulk;
     let permit = permit(registry, by, pubsub, topic).map_err(|f| f.with_request(metadata))?;
     check_ids(&entries).map_err(|cause| unserializable(pubsub, topic, by, cause))?;
+
+    // An invalid message fails alone.
     let mut outcome = BulkOutcome::default();
     let mut ids = Vec::with_capacity(entries.len());
     let mut messages = Vec::with_capacity(entries.len());
@@ -134,6 +136,8 @@ pub async fn publish_bulk(
     if messages.is_empty() {
         return Ok(outcome);
     }
+
+    // A component that publishes only some of them names those that failed.
     let PublishError { refusal, failed } = match permit.send(messages).await {
         Ok(()) => return Ok(outcome),
         Err(error) => error,
@@ -147,7 +151,7 @@ pub async fn publish_bulk(
     Ok(outcome)
 }
 
-/// Returns the permission to publish to a topic: its name can be used, and scopes allow it.
+/// Returns the permission to publish to a topic, if its name is valid and scopes allow it.
 ///
 /// # Errors
 ///
@@ -208,7 +212,7 @@ impl Permit {
     }
 }
 
-/// An error of a payload that can't be made into a message of its own.
+/// Returns the error for an entry of a bulk that can't become a message.
 #[must_use]
 pub fn unserializable(pubsub: &str, topic: &str, by: &Principal, cause: &str) -> Fault {
     let message = format!(
@@ -218,7 +222,7 @@ pub fn unserializable(pubsub: &str, topic: &str, by: &Principal, cause: &str) ->
     about(Fault::new(Kind::Invalid, Reason::MarshalEvents, message), pubsub, Some(metadata))
 }
 
-/// An error of a bulk that can't be read at all.
+/// Returns the error for a bulk that can't be parsed.
 #[must_use]
 pub fn unreadable(pubsub: &str, topic: &str, by: &Principal, cause: &str) -> Fault {
     let message =
@@ -272,7 +276,7 @@ fn unacceptable(pubsub: &str, by: &Principal, metadata: &Metadata, error: Accept
     about(fault, pubsub, Some(metadata.clone())).caused_by(error)
 }
 
-/// An error about a component that isn't there.
+/// Returns the error for a missing component.
 fn unknown(kind: Kind, reason: Reason, message: String) -> Fault {
     Fault::new(kind, reason, message).with(Detail::ErrorInfo { metadata: None })
 }

@@ -1,4 +1,4 @@
-//! Runs the subscriptions of one app: a consumer for each, changed as the app's answer changes.
+//! Runs the subscriptions of one app: a consumer for each, updated when the app's answer changes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,7 +28,7 @@ pub struct Subscriptions {
     declared: Vec<config::model::Subscription>,
     clock: Arc<dyn Clock>,
     read_ahead: Arc<ReadAhead>,
-    /// By the consumer's name. Locked while the list changes, so that changes don't mix.
+    /// By the consumer's name. The lock serializes changes.
     running: tokio::sync::Mutex<BTreeMap<String, Running>>,
     active: Mutex<Vec<Subscription>>,
 }
@@ -55,7 +55,7 @@ enum StartError {
 }
 
 impl Subscriptions {
-    /// The subscriptions of `app`; nothing runs until the app has answered.
+    /// Creates the subscriptions of `app`; none runs until the app has answered.
     #[must_use]
     pub fn new(
         app: Arc<App>,
@@ -135,7 +135,7 @@ impl Subscriptions {
         })
     }
 
-    /// Stops what is no longer wanted, starts what is new.
+    /// Stops subscriptions that are no longer wanted, and starts new ones.
     async fn change(&self, wanted: &[Subscription]) {
         let app_id = self.app.id();
         let mut running = self.running.lock().await;
@@ -160,8 +160,8 @@ impl Subscriptions {
         *self.active.lock().unwrap_or_else(PoisonError::into_inner) = active;
     }
 
-    /// Consumers that neither the app nor a resource names any more become inactive. One that can't
-    /// be run for an error in it stays as it is.
+    /// Makes consumers inactive that neither the app nor a resource names any more. One that can't run
+    /// because of an error stays active.
     async fn deactivate_stale(&self, wanted: &[Subscription]) {
         let app_id = self.app.id();
         for component in self.registry.snapshot().pubsubs() {
@@ -207,7 +207,7 @@ impl Subscriber for Subscriptions {
     }
 }
 
-/// Asks all of them to stop, then waits for what they have in flight.
+/// Asks all of them to stop, then waits for their deliveries in flight.
 async fn stop(running: &mut BTreeMap<String, Running>, which: impl Fn(&Running) -> bool) {
     for running in running.values().filter(|running| which(running)) {
         running.stopper.request();
@@ -222,7 +222,7 @@ async fn stop(running: &mut BTreeMap<String, Running>, which: impl Fn(&Running) 
     running.retain(|_, running| !running.stopper.subscribe().is_requested());
 }
 
-/// Registers the subscription, which may take several tries, and runs it.
+/// Registers the subscription, trying again after errors, and runs it.
 async fn run(component: Arc<PubSubComponent>, spec: SubscribeSpec, sink: AppSink, stop: Stop) {
     let mut failures = 0;
     let subscription = loop {

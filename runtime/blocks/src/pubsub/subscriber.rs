@@ -1,4 +1,4 @@
-//! Hands messages to an app: the sink of a subscription's consumer.
+//! Delivery of messages to an app: the sink of a subscription's consumer.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl Sink<Delivery> for AppSink {
             } else {
                 self.deliver_each(&batch).await
             };
-            // The slot stands for the calls, so it is given back after the last of them.
+            // The slot covers all calls of the batch, so release it after the last one.
             drop(slot);
             outcomes
         })
@@ -112,7 +112,7 @@ impl AppSink {
         self.app.deliver(call).await
     }
 
-    /// One call for each run of messages with the same path, so that order is kept.
+    /// Makes one call for each run of messages with the same path, which keeps the order.
     async fn deliver_bulk(&self, batch: &[Delivery]) -> Vec<Outcome> {
         let mut paths = Vec::with_capacity(batch.len());
         let mut entries = Vec::with_capacity(batch.len());

@@ -1,4 +1,4 @@
-//! The subscriptions of an app: those that it named, merged with the declared ones.
+//! The subscriptions of an app: those in its answer, merged with the declared ones.
 
 use components::topic::check_name;
 use config::model::SubscriptionSpec;
@@ -6,9 +6,9 @@ use config::model::SubscriptionSpec;
 use super::cloudevent::flag;
 use crate::app::channel::DeclaredByApp;
 
-/// Deliveries of one subscription in flight.
+/// Maximum deliveries of one subscription in flight.
 const MAX_CONCURRENCY: usize = 1000;
-/// Retries before a message goes to the dead letter topic, if the subscription doesn't say.
+/// Retries before a message goes to the dead letter topic, unless the subscription sets another number.
 const DEFAULT_RETRIES: u32 = 3;
 
 /// The origin of a subscription.
@@ -44,7 +44,7 @@ pub struct Subscription {
 /// The settings in a subscription's metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscriptionSettings {
-    /// `rawPayload`: the app gets what a broker would carry, as binary data.
+    /// `rawPayload`: the app gets the bytes that a broker would carry, as binary data.
     pub raw: bool,
     /// `concurrency`: calls in flight; order is kept per `partitionKey` when it is more than 1.
     pub concurrency: usize,
@@ -78,7 +78,8 @@ impl Subscription {
     /// Reads the settings in its metadata.
     ///
     /// # Errors
-    /// When a value makes no sense.
+    ///
+    /// When a value is invalid.
     pub fn settings(&self) -> Result<SubscriptionSettings, SettingError> {
         let raw = self.setting("rawPayload", "true or false", flag)?.unwrap_or(false);
         let concurrency = self
@@ -117,14 +118,14 @@ impl Subscription {
         })
     }
 
-    /// A subscription that a resource declares.
+    /// Converts a subscription that a resource declares.
     pub fn declared(declared: &config::model::Subscription) -> Self {
         Self { spec: declared.spec.clone(), source: SubscriptionSource::Declarative }
     }
 }
 
-/// Returns the subscriptions that an app named and that can be used; then the reasons why others are
-/// left out. The later of two for one topic counts.
+/// Returns the usable subscriptions of an app's answer, and a warning for each other one. The later of
+/// two for one topic counts.
 #[must_use]
 pub fn accept(declared: DeclaredByApp) -> (Vec<Subscription>, Vec<String>) {
     let mut warnings = Vec::new();
@@ -144,7 +145,7 @@ pub fn accept(declared: DeclaredByApp) -> (Vec<Subscription>, Vec<String>) {
     (subscriptions, warnings)
 }
 
-/// Returns the subscriptions of an app: those that it named, and those declared for it on other topics.
+/// Returns the subscriptions of an app: those in its answer, and those declared for other topics.
 #[must_use]
 pub fn merge(
     app_id: &str,
@@ -168,7 +169,7 @@ pub fn consumer_name(app_id: &str, pubsub: &str, topic: &str) -> String {
     format!("app/{app_id}/{pubsub}/{topic}")
 }
 
-/// Returns the consumers of this app and pub/sub component that no subscription stands for any more.
+/// Returns the consumers of this app and pub/sub component that belong to no active subscription.
 #[must_use]
 pub fn stale<'a>(
     app_id: &str,

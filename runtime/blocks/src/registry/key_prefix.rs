@@ -1,4 +1,4 @@
-//! The prefix of a state store's keys.
+//! Prefixes of keys, by which apps share a state store or keep apart.
 
 use components::Metadata;
 
@@ -22,8 +22,8 @@ pub enum KeyPrefix {
 }
 
 impl KeyPrefix {
-    /// Takes the building block's settings out of a state store's metadata: `keyPrefix`, and
-    /// `actorStateStore`, which has no meaning without actors.
+    /// Takes the building block's settings from a state store's metadata: `keyPrefix`, and
+    /// `actorStateStore`, which has no effect without actors.
     pub fn take(metadata: &mut Metadata) -> Self {
         metadata.take_bool("actorStateStore");
         let expected = "appid, name, namespace, none, or a literal without \"||\"";

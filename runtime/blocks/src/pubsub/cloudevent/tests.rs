@@ -146,12 +146,12 @@ fn metadata_overrides_attributes_but_not_the_topic() {
 #[test]
 fn trace_headers_become_attributes() {
     let metadata = metadata(&[]);
-    let parts = Content {
+    let content = Content {
         traceparent: Some("00-1-2-01"),
         tracestate: Some("a=b"),
         ..publish(b"x", None, &metadata)
     };
-    let event = delivered(&stored(accepted(parts).unwrap()));
+    let event = delivered(&stored(accepted(content).unwrap()));
     assert_eq!(event["traceid"], json!("00-1-2-01"));
     assert_eq!(event["traceparent"], json!("00-1-2-01"));
     assert_eq!(event["tracestate"], json!("a=b"));
@@ -188,7 +188,7 @@ fn a_cloud_event_that_is_no_object_is_refused() {
 }
 
 #[test]
-fn a_time_to_live_is_stored_and_told_as_expiration() {
+fn a_time_to_live_is_stored_and_delivered_as_expiration() {
     let metadata = metadata(&[("ttlInSeconds", "90")]);
     let message = accepted(publish(b"x", None, &metadata)).unwrap();
     assert_eq!(message.ttl_ms, Some(90_000));
@@ -203,7 +203,7 @@ fn priority_and_key_are_taken_from_metadata_of_any_case() {
 }
 
 #[test]
-fn metadata_that_makes_no_sense_is_refused() {
+fn invalid_metadata_is_refused() {
     for (name, value) in [
         ("priority", "8"),
         ("priority", "high"),
@@ -297,7 +297,7 @@ proptest! {
 }
 
 #[test]
-fn a_dead_letter_says_why_it_is_one_however_it_was_published_and_is_read() {
+fn a_dead_letter_has_its_reason_however_it_was_published_and_is_read() {
     let reason = "the app answered 404";
     let marks = [
         ("deadletterreason", reason),
@@ -308,19 +308,20 @@ fn a_dead_letter_says_why_it_is_one_however_it_was_published_and_is_read() {
     ];
     let none = metadata(&[]);
     let raw = metadata(&[("rawPayload", "true")]);
-    for (body, content_type, metadata) in [
-        (&b"hello"[..], None, &none),
-        (b"{\"deadletterreason\":\"forged\"}", Some(CONTENT_TYPE), &none),
-        (b"{}", None, &raw),
-        (b"\x00", None, &raw),
+    for content in [
+        publish(b"hello", None, &none),
+        publish(b"{\"deadletterreason\":\"forged\"}", Some(CONTENT_TYPE), &none),
+        publish(b"{}", None, &raw),
+        publish(b"\x00", None, &raw),
     ] {
-        let mut message = stored(accepted(publish(body, content_type, metadata)).unwrap());
+        let shown = format!("{content:?}");
+        let mut message = stored(accepted(content).unwrap());
         message.attributes.extend(marks.map(|(name, value)| (name.into(), value.into())));
-        assert_eq!(delivered(&message)["deadletterreason"], json!(reason), "{body:?}");
+        assert_eq!(delivered(&message)["deadletterreason"], json!(reason), "{shown}");
         let identity = identity();
         let source = EventSource { identity: &identity, stream: StreamId(4) };
         let topic = Topic::new("pubsub", "dead");
         let event = CloudEvent::raw(&topic, &message, source, 0);
-        assert_eq!(event.text("deadletterreason").as_deref(), Some(reason), "{body:?}");
+        assert_eq!(event.text("deadletterreason").as_deref(), Some(reason), "{shown}");
     }
 }

@@ -14,7 +14,7 @@ use super::*;
 use crate::registry::Components;
 use crate::registry::TopicScopes;
 
-/// A component that keeps what is published and the names of its consumers, and refuses when told to.
+/// A component that records messages and the names of its consumers, and refuses when told to.
 #[derive(Default)]
 pub(crate) struct FakePubSub {
     pub(crate) published: Mutex<Vec<Outgoing>>,

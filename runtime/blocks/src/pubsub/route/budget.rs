@@ -1,5 +1,5 @@
-//! Bounds what a rule may handle: loops in loops over a large message, and sums of sums, would
-//! otherwise take time and memory without end.
+//! Bounds the work of a rule: nested loops over a large message, and sums of sums, would otherwise take
+//! unbounded time and memory.
 //!
 //! The parsed expression is changed so that it counts as it goes: whatever is looped over, added
 //! up or put into a list or a map passes through [`SPEND`] first.
@@ -16,15 +16,15 @@ use super::MAX_RULE_WORK;
 /// Bytes that a value costs beside its text.
 const VALUE_BYTES: usize = 16;
 
-/// The function that counts: no name that a rule can write.
+/// The function that counts. No rule can write this name.
 const SPEND: &str = "@spend";
 
-/// What is left.
+/// The work that a rule may still do.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Budget(Arc<AtomicUsize>);
 
 impl Budget {
-    /// Makes the function known to `context`.
+    /// Adds the function to `context`.
     pub(super) fn install(&self, context: &mut Context<'_, '_>) {
         let budget = self.clone();
         let spend = move |value: Value| {
@@ -35,17 +35,17 @@ impl Budget {
         context.add_function(SPEND, spend).expect("no overload has this name");
     }
 
-    /// Starts anew.
+    /// Restores the full budget.
     pub(super) fn renew(&self) {
         self.0.store(MAX_RULE_WORK, Ordering::Relaxed);
     }
 
-    /// Whether the rule wanted more than there was.
+    /// Returns whether the rule has used up its budget.
     pub(super) fn is_spent(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
     }
 
-    /// Takes what `value` costs; all that is left, if that is too little.
+    /// Charges the cost of `value`. Returns whether the budget covers it and something is left.
     fn spend(&self, value: &Value) -> bool {
         let mut left = self.0.load(Ordering::Relaxed);
         let enough = charge(value, &mut left);
@@ -54,7 +54,7 @@ impl Budget {
     }
 }
 
-/// Stops counting where nothing is left.
+/// Subtracts the cost of `value` from `left`; stops and returns false where it exceeds that.
 fn charge(value: &Value, left: &mut usize) -> bool {
     let own = VALUE_BYTES
         + match value {
@@ -79,7 +79,7 @@ fn key_bytes(key: &Key) -> usize {
     }
 }
 
-/// Puts the counting into an expression in which `event` is the only variable.
+/// Inserts the counting into an expression in which `event` is the only variable.
 pub(super) fn bound(expression: &mut IdedExpr) {
     let mut variables = vec!["event".to_owned()];
     visit(expression, &mut variables);
@@ -122,8 +122,8 @@ fn visit(expression: &mut IdedExpr, variables: &mut Vec<String>) {
     }
 }
 
-/// A turn of a loop. What it appends to the result of `map` and `filter` stays in the shape that
-/// the interpreter knows how to append without copying the result.
+/// Visits the step of a loop. Appending to the result of `map` and `filter` keeps the shape that the
+/// interpreter appends to without a copy.
 fn visit_step(step: &mut IdedExpr, result: &str, variables: &mut Vec<String>) {
     let is_result = |part: &IdedExpr| matches!(&part.expr, Expr::Ident(name) if name == result);
     match &mut step.expr {
@@ -135,7 +135,7 @@ fn visit_step(step: &mut IdedExpr, result: &str, variables: &mut Vec<String>) {
     }
 }
 
-/// Wraps what may be large: neither a literal nor the name of a type.
+/// Wraps a part that may be large: neither a literal nor the name of a type.
 fn count(part: &mut IdedExpr, variables: &[String]) {
     let small = match &part.expr {
         Expr::Literal(_) => true,

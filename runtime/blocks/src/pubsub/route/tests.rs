@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::pubsub::cloudevent::EventSource;
 
-/// The path of an order with this data.
+/// Returns the path of an order with this data.
 fn route<'r>(routes: &'r Routes, data: &str) -> Option<&'r str> {
     let message = Message {
         content_type: Some("application/json".into()),
@@ -167,7 +167,7 @@ fn counting_changes_no_result() {
 }
 
 #[test]
-fn ugly_expressions_and_events_are_survived() {
+fn no_expression_or_event_panics() {
     let chain = format!("1{} > 0", "+1".repeat(500));
     let negations = format!("{}true", "!".repeat(1000));
     let minus = format!("{}1 == 1", "-".repeat(1000));
@@ -334,7 +334,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
     #[test]
-    fn no_row_of_tokens_brings_the_program_down(
+    fn no_sequence_of_tokens_panics(
         tokens in prop::collection::vec(prop::sample::select(&TOKENS[..]), 0..24),
     ) {
         if let Ok(routes) = routes(&[(&tokens.concat(), "/a")], None) {
@@ -343,7 +343,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_brings_the_program_down(rule in "\\PC{0,60}") {
+    fn no_text_panics(rule in "\\PC{0,60}") {
         if let Ok(routes) = routes(&[(&rule, "/a")], None) {
             let _ = route(&routes, "{}");
         }

@@ -32,7 +32,7 @@ fn topics(runner: &Subscriptions) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_list_of_what_runs_follows_the_apps_answer() {
+async fn the_active_subscriptions_follow_the_apps_answer() {
     let runner = runner(Arc::default(), TopicScopes::default());
     runner.answered(two()).await;
     assert_eq!(topics(&runner), ["a", "b"]);

@@ -79,7 +79,7 @@ fn attempts_are_bounded_only_where_a_dead_letter_topic_takes_the_message() {
 }
 
 #[test]
-fn metadata_that_makes_no_sense_is_named_with_its_remedy() {
+fn invalid_metadata_is_named_with_its_remedy() {
     for (name, value) in [("concurrency", "0"), ("rawPayload", "maybe"), ("maxRetries", "-2")] {
         let mut subscription = simple("t");
         subscription.spec.metadata.insert(name.into(), value.into());

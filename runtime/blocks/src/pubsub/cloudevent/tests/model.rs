@@ -1,4 +1,4 @@
-//! Compares events with the attributes that a plain map of JSON values gives them.
+//! A naive model of events: a map of JSON values, with which events are compared.
 
 use serde_json::Map;
 
@@ -10,7 +10,7 @@ const EXPIRATION: &str = "2027-01-15T08:01:30Z";
 
 /// A publish before it is accepted.
 #[derive(Debug)]
-struct Given {
+struct ModelPublish {
     data: Vec<u8>,
     content_type: Option<&'static str>,
     metadata: BTreeMap<String, String>,
@@ -18,7 +18,7 @@ struct Given {
     is_dead_letter: bool,
 }
 
-impl Given {
+impl ModelPublish {
     fn message(&self) -> Message {
         let mut message = stored(
             accepted(Content {
@@ -128,7 +128,7 @@ fn binary(data: &[u8]) -> Map<String, Value> {
     ])
 }
 
-/// Text with whatever JSON has to escape.
+/// Text with every character that JSON has to escape.
 fn text() -> impl Strategy<Value = String> {
     "[a-c\"\\\\\u{0}-\u{1f}\u{7f}é🦀 ]{0,12}"
 }
@@ -146,7 +146,7 @@ fn json() -> impl Strategy<Value = String> {
     })
 }
 
-/// An object of some attributes' names: some are escaped, some come twice.
+/// An object with the names of attributes, some escaped, some repeated.
 fn object(value: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
     let names = vec![
         "id",
@@ -199,7 +199,7 @@ fn metadata() -> impl Strategy<Value = BTreeMap<String, String>> {
     })
 }
 
-fn given() -> impl Strategy<Value = Given> {
+fn given() -> impl Strategy<Value = ModelPublish> {
     let event = object(json()).prop_map(|json| (json.into_bytes(), Some(CONTENT_TYPE)));
     let kinds =
         vec![None, Some("application/json"), Some("text/plain"), Some("image/png"), Some(BINARY)];
@@ -211,7 +211,7 @@ fn given() -> impl Strategy<Value = Given> {
     let data = (body, prop::sample::select(kinds));
     let trace = prop::option::of(text());
     (prop_oneof![event, data], metadata(), trace, any::<bool>()).prop_map(
-        |((data, content_type), metadata, traceparent, is_dead_letter)| Given {
+        |((data, content_type), metadata, traceparent, is_dead_letter)| ModelPublish {
             data,
             content_type,
             metadata,
@@ -227,7 +227,8 @@ proptest! {
     #[test]
     fn an_event_is_what_a_plain_map_makes_of_its_publish(given in given()) {
         let message = given.message();
-        let (identity, topic) = (identity(), Topic::new("pubsub", "orders"));
+        let identity = identity();
+        let topic = Topic::new("pubsub", "orders");
         let source = EventSource { identity: &identity, stream: StreamId(3) };
         let event = CloudEvent::of(&topic, &message, source, NOW_MS);
         let json = event.to_json();
@@ -242,7 +243,8 @@ proptest! {
     #[test]
     fn fields_are_the_members_of_the_json_in_the_order_of_their_names(given in given()) {
         let message = given.message();
-        let (identity, topic) = (identity(), Topic::new("pubsub", "orders"));
+        let identity = identity();
+        let topic = Topic::new("pubsub", "orders");
         let source = EventSource { identity: &identity, stream: StreamId(3) };
         let event = CloudEvent::of(&topic, &message, source, NOW_MS);
         prop_assert!(event.fields().is_sorted_by(|(one, _), (other, _)| one < other));
@@ -255,7 +257,8 @@ proptest! {
     fn json_data_keeps_every_byte(data in json()) {
         let json = "application/json";
         let message = stored(accepted(publish(data.as_bytes(), Some(json), &BTreeMap::new())).unwrap());
-        let (identity, topic) = (identity(), Topic::new("pubsub", "orders"));
+        let identity = identity();
+        let topic = Topic::new("pubsub", "orders");
         let source = EventSource { identity: &identity, stream: StreamId(3) };
         let event = CloudEvent::of(&topic, &message, source, NOW_MS);
         let kept = event.get("data").unwrap();
