@@ -22,7 +22,7 @@ const MAX_ATTRIBUTES: usize = 100;
 /// Bytes of an attribute's name and value.
 const MAX_ATTRIBUTE_BYTES: usize = 16 << 10;
 
-/// How long a forced shutdown waits for its own answer to leave: Dapr's.
+/// Delay of a forced shutdown, so that its own answer is sent first: Dapr's.
 const FORCED_SHUTDOWN_DELAY: Duration = Duration::from_millis(100);
 
 /// A component, as an app is told of it.

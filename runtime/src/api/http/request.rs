@@ -1,4 +1,4 @@
-//! What handlers take from a request: path, query and body, each with an error in Dapr's words.
+//! Extractors of handlers: path, query and body, each with an error in Dapr's words.
 
 use std::collections::BTreeMap;
 
@@ -93,12 +93,12 @@ impl Query {
             .map(Self)
     }
 
-    /// The first value of that name.
+    /// Returns the first value of that name.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// What `metadata.<name>` parameters give; the first of a name counts.
+    /// Returns the `metadata.<name>` parameters; the first of a name counts.
     pub(super) fn metadata(&self) -> BTreeMap<String, String> {
         let mut metadata = BTreeMap::new();
         for (name, value) in &self.0 {
@@ -110,7 +110,7 @@ impl Query {
     }
 }
 
-/// Whether each `%` is followed by two hexadecimal digits.
+/// Returns whether each `%` is followed by two hexadecimal digits.
 pub(super) fn is_escaped_well(text: &str) -> bool {
     let digits = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
     text.split('%').skip(1).all(digits)
