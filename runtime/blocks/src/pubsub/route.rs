@@ -172,7 +172,7 @@ fn too_many(subscription: &str, rules: &[Rule]) -> RouteError {
 /// and `` ` ``.
 #[must_use]
 pub fn is_path(text: &str) -> bool {
-    text.bytes().all(|byte| byte > b' ' && !b"<>`".contains(&byte))
+    text.bytes().all(|byte| byte > b' ' && !b"<>`\x7f".contains(&byte))
 }
 
 fn compile(subscription: &str, matches: &str, path: &str) -> Result<CompiledRule, RouteError> {
