@@ -80,10 +80,10 @@ struct EntryStatus {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn kind(outcome: &Outcome) -> &'static str {
+    pub(in crate::channel::http) fn kind(outcome: &Outcome) -> &'static str {
         match outcome {
             Outcome::Ack => "ack",
             Outcome::Retry(_) => "retry",

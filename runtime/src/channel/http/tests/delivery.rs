@@ -77,16 +77,7 @@ fn delivery(sequence: u64, attributes: &[(&str, &str)]) -> Delivery {
 }
 
 fn kinds(outcomes: &[Outcome]) -> Vec<&'static str> {
-    outcomes
-        .iter()
-        .map(|outcome| match outcome {
-            Outcome::Ack => "ack",
-            Outcome::Retry(_) => "retry",
-            Outcome::Reject(_) => "reject",
-            Outcome::Hold(_) => "hold",
-            Outcome::Unreachable(_) => "unreachable",
-        })
-        .collect()
+    outcomes.iter().map(answer::tests::kind).collect()
 }
 
 #[tokio::test]
