@@ -1,4 +1,4 @@
-//! Checks of settings that need more than the one resource in which a problem is.
+//! Checks of settings that span several resources, or need files.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::secret::reveal;
 use crate::settings::Settings;
 use crate::tls::TlsFiles;
 
-/// Adds to the problems of settings those that only building can tell: component types and their
-/// settings, rules, and the names in uplinks and subscriptions.
+/// Adds the problems that only building the components shows: their types and settings, rules, and names
+/// in uplinks and subscriptions.
 pub async fn by_building(settings: &Settings, mut problems: Vec<String>) -> Vec<String> {
-    // A component that couldn't be read is missing for no other reason.
+    // A component that couldn't be read must not be reported as missing, too.
     let all_was_read = problems.is_empty();
     problems.extend(subscriptions(&settings.resources));
     let limits = Limits { reserve_bytes: 0, ..settings.limits.clone() };
@@ -63,7 +63,7 @@ pub fn excessive_concurrency(settings: &Settings) -> Vec<String> {
     warnings
 }
 
-/// Returns the problems of declared subscriptions that could never deliver anything.
+/// Returns the problems of declared subscriptions that can never deliver anything.
 fn subscriptions(resources: &Resources) -> Vec<String> {
     resources.subscriptions.iter().flat_map(problems).collect()
 }
@@ -93,14 +93,14 @@ fn unknown_pubsubs(resources: &Resources, assembly: &Assembly) -> Vec<String> {
     let is_unknown = |name: &str| !pubsubs.contains_key(name) && !left_out(name);
     let known = pubsubs.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
     let unknown = resources.subscriptions.iter().filter(|one| is_unknown(&one.spec.pubsub));
-    let told = unknown.map(|subscription| {
+    let problems = unknown.map(|subscription| {
         format!(
             "{}: spec.pubsubname: there is no pub/sub component {:?}: name one of {known}, or add it",
             place(subscription),
             subscription.spec.pubsub
         )
     });
-    told.collect()
+    problems.collect()
 }
 
 /// Returns a problem for each pub/sub component that an uplink names and can't use.
@@ -113,7 +113,8 @@ fn unknown_names(settings: &Settings, assembly: &Assembly) -> Vec<String> {
         for name in routes.chain(downlinks).chain(dead) {
             if !assembly.is_durable_pubsub(name) {
                 let known: Vec<&str> = assembly.durable_pubsubs().collect();
-                let (file, line) = (uplink.origin.file.display(), uplink.origin.line);
+                let file = uplink.origin.file.display();
+                let line = uplink.origin.line;
                 problems.push(format!(
                     "{file}:{line}: uplink {:?}: {name:?} is no pub/sub component of type pubsub.redb: name one of {}, or add it",
                     uplink.name,

@@ -14,7 +14,7 @@ pub struct RunArgs {
     /// Port at which the app listens. Without it the app is not called.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub app_port: Option<u16>,
-    /// How the app is called.
+    /// Protocol by which the app is called.
     #[arg(long, default_value = "http", value_parser = ["http"])]
     pub app_protocol: String,
     /// The address that the app listens at.
@@ -35,7 +35,7 @@ pub struct RunArgs {
     /// Address that `/metrics` listens at [default: 127.0.0.1 and ::1]
     #[arg(long)]
     pub metrics_listen_address: Option<IpAddr>,
-    /// Whether there are metrics [default: true]
+    /// Serve metrics [default: true]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub enable_metrics: Option<bool>,
     /// A file or folder of resources; may be given more than once.
@@ -48,7 +48,7 @@ pub struct RunArgs {
     /// ~/.local/share/pannier]
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
-    /// Whether the app's health is probed.
+    /// Probe the app's health.
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true)]
     pub enable_app_health_check: bool,
     /// The path that is probed.

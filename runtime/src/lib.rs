@@ -1,28 +1,28 @@
-//! The process `pannier`: Dapr's API over the store, the apps, the ways out.
+//! The process `pannier`: Dapr's API over an embedded store, calls to apps, and uplinks.
 //!
 //! | module | one sentence |
 //! | --- | --- |
 //! | [`cli`] | the command line: one module per command |
 //! | [`flags`] | the flags of `pannier run`, with daprd's names |
 //! | [`settings`] | flags and files together |
-//! | [`check`] | what is wrong with settings, found before anything starts |
-//! | [`secret`] | passwords and tokens, from where a resource says |
-//! | [`serve`] | HTTP to whoever connects, within bounds |
-//! | [`wiring`] | who owns what, from start to drain |
-//! | [`assemble`] | from `Component` resources to building blocks |
+//! | [`check`] | checks of settings before anything starts |
+//! | [`secret`] | passwords and tokens from files and environment variables |
+//! | [`serve`] | the HTTP server, with bounds on connections, time and memory |
+//! | [`wiring`] | ownership of all parts, from the start to the drain |
+//! | [`assemble`] | builds components from `Component` resources |
 //! | [`api`] | the APIs by which apps call |
 //! | [`channel`] | the protocols by which apps are called |
-//! | [`uplink`] | the ways out of the device |
-//! | [`tls`] | TLS by rustls, from files that may be renewed |
+//! | [`uplink`] | connections to brokers, which carry messages up and down |
+//! | [`tls`] | TLS by rustls, with files that may be renewed |
 //! | [`admin`] | the control socket, its client, and the text of `pannier status` |
-//! | [`ready`] | what is told once the start is over |
+//! | [`ready`] | the summary at the end of the start |
 //! | [`metrics`] | `/metrics` |
-//! | [`panics`] | the last word of a process that can't go on |
-//! | [`logs`] | what is logged and how |
+//! | [`panics`] | reports a panic before the process ends |
+//! | [`logs`] | the log and its formats |
 //! | [`console`] | standard output, as the commands use it |
-//! | [`text`] | durations, sizes and names as people read them |
-//! | [`signals`] | the signals that ask for the end |
-//! | [`systemd`] | what the service manager is told |
+//! | [`text`] | durations, sizes and names in a readable form |
+//! | [`signals`] | the signals that request a shutdown |
+//! | [`systemd`] | notifications to the service manager |
 
 pub mod admin;
 pub mod api;

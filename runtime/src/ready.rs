@@ -1,5 +1,5 @@
-//! The end of the start: the apps, components and uplinks that are served. On a terminal it is a block
-//! to read, elsewhere lines of the log with fields.
+//! The summary at the end of the start: the served apps, components and uplinks. A block of text on a
+//! terminal, elsewhere lines of the log with fields.
 
 use std::fmt::Write;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! TLS to brokers: rustls with ring. The PEM files are read again at each connect.
+//! TLS to brokers, by rustls with ring. The PEM files are read again for each connection.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

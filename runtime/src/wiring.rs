@@ -1,4 +1,4 @@
-//! Ownership: everything is built here, runs until the shutdown, and is drained in order.
+//! Ownership: builds all parts, runs them until the shutdown, and drains them in order.
 
 mod app;
 mod leftovers;
@@ -30,14 +30,14 @@ use crate::uplink::UplinkStatus;
 
 pub use listen::ListenError;
 
-/// Connections to the control socket at a time: for people and their scripts.
+/// Maximum connections to the control socket, which serves people and their scripts.
 const MAX_ASKERS: usize = 16;
 
-/// A process that can't start, or did not end well.
+/// A start that failed, or a run that ended with an error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Wrong flags or files; each line tells what, where and what to do.
+    /// Invalid flags or files; each line names the place, the problem and the remedy.
     #[error("{}", .0.join("\n"))]
     Configuration(Vec<String>),
     /// A data directory that can't be used.
@@ -101,7 +101,7 @@ impl Device {
 struct Tasks {
     /// Subscriptions and uplinks: they end first.
     inbound: JoinSet<()>,
-    /// Servers, which answer until everything that is delivered has its outcome.
+    /// Servers, which answer until every delivery has its outcome.
     servers: JoinSet<()>,
 }
 
@@ -118,7 +118,7 @@ pub async fn run(
     let device = build(settings, stopper).await?;
     let mut tasks = Tasks::default();
 
-    // The control socket comes first: whoever finds the API open may ask for the status.
+    // Open the control socket before the API: a client of the API may ask for the status at once.
     let data_dir = &device.settings.data_dir;
     let socket = Control::listen(data_dir)
         .map_err(|cause| StartError::Socket { path: data_dir.join("control.sock"), cause })?;
@@ -142,8 +142,11 @@ pub async fn run(
         leftovers::warn(store, &device.assembly);
     }
 
+    // Everything is served: report it, and run until the stop.
     ready(&Ready::new(&control, metrics, device.settings.data_dir.clone()));
     device.stop().requested().await;
+
+    // Drain before the components and the store are closed: deliveries in flight still write outcomes.
     systemd::notify(Notice::Stopping);
     tracing::info!("shutdown has begun");
     drain(tasks, device.settings.grace).await;
@@ -186,7 +189,7 @@ async fn build(settings: Settings, stopper: Stopper) -> Result<Device, StartErro
     })
 }
 
-/// Closes the store. After a failure of its disk nobody knows which of the last writes are on it.
+/// Closes the store. Fails if its disk failed: the last writes may be missing then.
 async fn close(store: Option<&Store>) -> Result<(), StartError> {
     if let Some(store) = store {
         store.close().await;
@@ -227,14 +230,14 @@ async fn serve_control(
                 served.push(format!("http://{at}/metrics"));
                 listen::serve(listeners, &router, device, tasks);
             }
-            // Another program's port is no reason not to keep data.
+            // A port in use must not stop the device from storing data.
             Err(error) => tracing::warn!(%error, "metrics are not served"),
         }
     }
     served
 }
 
-/// Tells whether a flag or a file names the consumer, or the app that it is a subscription of. An app
+/// Returns whether a flag or a file names the consumer, or the app whose subscription it is. An app
 /// without a port is never called, so nothing is collected for it.
 fn is_configured(settings: &Settings, consumer: &str) -> bool {
     let is_of = |kind: &str, name: &str| {

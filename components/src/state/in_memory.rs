@@ -13,6 +13,6 @@ pub(crate) fn build(mut context: Context) -> Building<dyn StateStore> {
         let store = context.open_in_memory()?;
         let Context { name, metadata, .. } = context;
         metadata.finish()?;
-        Ok(StateOnStore::new(&name, store, false))
+        Ok(StateOnStore::open(&name, store, false))
     })
 }

@@ -23,7 +23,7 @@ pub(crate) fn build(context: Context) -> Building<dyn StateStore> {
         let Context { name, metadata, embedded, .. } = context;
         metadata.finish()?;
         let store = embedded.open().await?.clone();
-        Ok(StateOnStore::new(&name, store, true))
+        Ok(StateOnStore::open(&name, store, true))
     })
 }
 
@@ -38,7 +38,7 @@ pub(super) struct StateOnStore {
 
 impl StateOnStore {
     /// Creates a component on `store`. One that is not `durable` owns the store, and closes it.
-    pub(super) fn new(component: &str, store: Store, durable: bool) -> Arc<dyn StateStore> {
+    pub(super) fn open(component: &str, store: Store, durable: bool) -> Arc<dyn StateStore> {
         Arc::new(Self { local: Local { store, component: component.into() }, durable })
     }
 

@@ -20,7 +20,7 @@ const CALLS: usize = 200;
 pub(crate) const MEASURED_CALLS: usize = PUBLISHERS * CALLS;
 
 const PAYLOAD_BYTES: usize = 256;
-/// How long the server may take to start.
+/// Time limit for the start of the server.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two tries to connect to a server that starts.
 const PAUSE: Duration = Duration::from_millis(10);

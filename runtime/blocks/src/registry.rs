@@ -117,7 +117,7 @@ impl Registry {
     }
 }
 
-/// Returns whether an app may use a component with these scopes; no scopes mean every app.
+/// Returns whether a component or subscription with these scopes is for an app; none means every app.
 #[must_use]
 pub fn may_use(scopes: &[String], app_id: &str) -> bool {
     scopes.is_empty() || scopes.iter().any(|scope| scope == app_id)

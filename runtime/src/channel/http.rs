@@ -17,10 +17,10 @@ use tokio::net::TcpStream;
 
 use self::connections::{CONNECT_TIMEOUT, Connections};
 
-/// Most bytes of an answer: beyond it the app is at fault, and a small device's memory at risk.
+/// Maximum bytes of an answer. A larger one is the app's fault, and a risk to a small device's memory.
 pub const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-/// The place of an app, and the terms on which it is called.
+/// The address of an app, and the settings of calls to it.
 #[derive(Clone, Debug)]
 pub struct ChannelOptions {
     /// The app's id.
@@ -29,7 +29,7 @@ pub struct ChannelOptions {
     pub address: String,
     /// The port at which it listens.
     pub port: u16,
-    /// The token that is presented to it as `dapr-api-token`.
+    /// The token that is sent to it as `dapr-api-token`.
     pub token: Option<String>,
     /// The path of its health check.
     pub health_path: String,
@@ -39,7 +39,7 @@ pub struct ChannelOptions {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChannelOptionsError {
-    /// The address is none.
+    /// The address is invalid.
     #[error("app {app_id}: {address:?} is no host or address: set the App's spec.address")]
     Address {
         /// The app.
@@ -47,7 +47,7 @@ pub enum ChannelOptionsError {
         /// The address as given.
         address: String,
     },
-    /// The token can't be sent.
+    /// The token can't be sent in a header.
     #[error("app {app_id}: the app token holds characters that no HTTP header can carry")]
     Token {
         /// The app.
@@ -62,10 +62,10 @@ struct AppAnswer {
     body: Bytes,
 }
 
-/// The way to one app over HTTP/1.1.
+/// The HTTP/1.1 client of one app.
 #[derive(Debug)]
 pub struct HttpChannel {
-    /// Where the app listens, as the `Host` header has it.
+    /// The app's address for the `Host` header.
     authority: HeaderValue,
     address: String,
     token: Option<HeaderValue>,
@@ -74,9 +74,10 @@ pub struct HttpChannel {
 }
 
 impl HttpChannel {
-    /// A channel; nothing is called yet.
+    /// Creates a channel; calls nothing yet.
     ///
     /// # Errors
+    ///
     /// When the address or the token can't be used.
     pub fn new(options: ChannelOptions) -> Result<Self, ChannelOptionsError> {
         let ChannelOptions { app_id, address, port, token, health_path } = options;
@@ -195,7 +196,7 @@ impl AppChannel for HttpChannel {
     }
 }
 
-/// The headers of an event. A value that no header can carry is in the event as well.
+/// Returns the headers of an event. Values that no header can carry are left out; the event has them.
 fn headers(event: &EventCall<'_>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
@@ -216,7 +217,7 @@ fn headers(event: &EventCall<'_>) -> HeaderMap {
     headers
 }
 
-/// A bulk of events, as Dapr sends it.
+/// A bulk of events in Dapr's format.
 #[derive(Serialize)]
 struct WireBatch<'a> {
     id: String,

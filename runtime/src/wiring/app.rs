@@ -1,4 +1,4 @@
-//! The parts that each app of the device has of its own: a port, a channel back to it, subscriptions.
+//! The parts of each app: a port of the API, a channel to the app, and subscriptions.
 
 use std::sync::Arc;
 
@@ -131,7 +131,7 @@ fn subscriptions(app: &Arc<App>, registry: Arc<Current>, device: &Device) -> Sub
     Subscriptions::new(Arc::clone(app), registry, declared, Arc::clone(&device.clock))
 }
 
-/// Watches over an app and runs its subscriptions until the shutdown.
+/// Runs an app and its subscriptions until the shutdown.
 fn serve(
     app: Arc<App>,
     subscriptions: Subscriptions,
@@ -149,7 +149,7 @@ fn serve(
     });
 }
 
-/// Keeps `/v1.0/metadata` and healthz up to date with the app's answers.
+/// Updates `/v1.0/metadata` and `/v1.0/healthz` after each start of the app.
 async fn describe(
     app: &App,
     subscriptions: &Subscriptions,

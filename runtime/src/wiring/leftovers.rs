@@ -1,4 +1,4 @@
-//! Data in the store that belong to nothing in the configuration.
+//! Data in the store for which the configuration has no consumer or component.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use store_forward::Store;
 
 use crate::assemble::Assembly;
 
-/// Warns of messages and keys that the store keeps for consumers and components that nobody names.
+/// Warns of messages and keys that the store keeps for consumers and components that are not configured.
 pub(super) fn warn(store: &Store, assembly: &Assembly) {
     let Ok(status) = store.status() else { return };
     for consumer in status.consumers.iter().filter(|consumer| consumer.backlog > 0) {
@@ -29,8 +29,11 @@ pub(super) fn warn(store: &Store, assembly: &Assembly) {
     }
     for state in &status.state {
         if !assembly.is_durable_state(&state.component) {
-            let (component, keys) = (&state.component, state.keys);
-            tracing::warn!(component, keys, "component is gone and holds keys");
+            tracing::warn!(
+                component = state.component,
+                keys = state.keys,
+                "component is gone and holds keys"
+            );
         }
     }
 }

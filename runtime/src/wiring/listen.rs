@@ -1,4 +1,4 @@
-//! Ports.
+//! The ports that the process listens at.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -13,10 +13,10 @@ use super::{Device, StartError, Tasks};
 use crate::serve::{self, Served};
 use crate::settings::Address;
 
-/// Attempts to find a free port that both loopback addresses have.
-const MAX_DRAWS: usize = 16;
+/// Maximum attempts to find a port that is free at both loopback addresses.
+const MAX_ATTEMPTS: usize = 16;
 
-/// The flags that choose a port and its addresses.
+/// The flags and fields that choose a port and its addresses, for errors.
 #[derive(Debug)]
 pub(super) struct PortFlags {
     port: &'static str,
@@ -32,7 +32,7 @@ pub(super) const METRICS: PortFlags = PortFlags {
     address: "--metrics-listen-address (listeners.metrics of the Node)",
 };
 
-/// The reason that a port can't be listened at.
+/// A port that can't be listened at.
 #[derive(Debug)]
 pub struct ListenError {
     at: SocketAddr,
@@ -74,8 +74,8 @@ impl std::error::Error for ListenError {
     }
 }
 
-/// Listens at an address, or at both loopback addresses if this machine has both. Returns the address
-/// of the first listener, whose port all have.
+/// Listens at an address; for [`Address::Loopback`] at both loopback addresses, if this machine has both.
+/// Returns the address of the first listener, whose port all have.
 pub(super) async fn bind(
     address: Address,
     port: u16,
@@ -96,18 +96,18 @@ async fn one(ip: IpAddr, port: u16) -> io::Result<(SocketAddr, Vec<TcpListener>)
     Ok((listener.local_addr()?, vec![listener]))
 }
 
-/// Listens at both loopback addresses, because programs that call `localhost` may use either. If the
-/// second one can't be had, the first is served alone.
+/// Listens at both loopback addresses, since a program that calls `localhost` may use either. A failure
+/// at the second one is only a warning.
 async fn loopback(port: u16) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
-    let mut draws = 0;
+    let mut attempts = 0;
     loop {
         let (at, mut listeners) = one(Ipv4Addr::LOCALHOST.into(), port).await?;
-        draws += 1;
+        attempts += 1;
         match TcpListener::bind((Ipv6Addr::LOCALHOST, at.port())).await {
             Ok(second) => listeners.push(second),
             Err(error) if is_missing(&error) => {}
             Err(error)
-                if port == 0 && error.kind() == ErrorKind::AddrInUse && draws < MAX_DRAWS =>
+                if port == 0 && error.kind() == ErrorKind::AddrInUse && attempts < MAX_ATTEMPTS =>
             {
                 continue;
             }
@@ -121,7 +121,7 @@ async fn loopback(port: u16) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     }
 }
 
-/// Tells whether this machine has no such address, or no IPv6.
+/// Returns whether this machine lacks the address, or IPv6.
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == ErrorKind::AddrNotAvailable
         || Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
@@ -135,7 +135,7 @@ pub(super) fn serve(
     tasks: &mut Tasks,
 ) {
     for listener in listeners {
-        // Nagle's algorithm would delay small responses.
+        // Small answers must not wait for further ones.
         let listener = listener.tap_io(|stream| {
             let _ = stream.set_nodelay(true);
         });
@@ -151,21 +151,21 @@ mod tests {
 
     use super::*;
 
-    fn told(at: &str, errno: Errno) -> String {
+    fn message(at: &str, errno: Errno) -> String {
         let cause = io::Error::from(errno);
         ListenError { at: at.parse().unwrap(), flags: &API, cause }.to_string()
     }
 
     #[test]
     fn each_reason_has_its_own_remedy() {
-        let taken = told("127.0.0.1:3500", Errno::ADDRINUSE);
+        let taken = message("127.0.0.1:3500", Errno::ADDRINUSE);
         assert!(taken.starts_with("port 3500 of 127.0.0.1 is in use: stop"), "{taken}");
-        let low = told("0.0.0.0:80", Errno::ACCESS);
+        let low = message("0.0.0.0:80", Errno::ACCESS);
         assert!(low.starts_with("port 80 needs rights") && low.contains("1024"), "{low}");
-        let elsewhere = told("192.0.2.1:3500", Errno::ADDRNOTAVAIL);
+        let elsewhere = message("192.0.2.1:3500", Errno::ADDRNOTAVAIL);
         assert!(elsewhere.contains("no address 192.0.2.1"), "{elsewhere}");
         assert!(elsewhere.contains("--dapr-listen-addresses"), "{elsewhere}");
-        let other = told("127.0.0.1:3500", Errno::MFILE);
+        let other = message("127.0.0.1:3500", Errno::MFILE);
         assert!(other.starts_with("cannot listen at 127.0.0.1:3500: "), "{other}");
     }
 

@@ -1,4 +1,4 @@
-//! The device's uplinks, and its pub/sub components as they use them.
+//! The device's uplinks, and their access to its pub/sub components.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use store_forward::{Error, Store};
 use super::{Device, Tasks};
 use crate::uplink::{self, Arrival, UplinkComponents, UplinkContext, UplinkStatus};
 
-/// Starts the uplinks; `statuses` are theirs, in their order.
+/// Starts the uplinks; `statuses` has one entry for each, in the same order.
 pub(super) fn start(
     device: &Device,
     store: &Store,
@@ -40,7 +40,7 @@ pub(super) fn start(
 
 /// An uplink's access to the components.
 struct UplinkAccess {
-    /// The node's store, into which messages that come down are committed as one record.
+    /// The node's store. Messages of a downlink are committed to it in one record.
     store: Store,
     components: Components,
 }

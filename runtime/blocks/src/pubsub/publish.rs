@@ -171,7 +171,7 @@ pub fn permit(
         let empty = Fault::new(Kind::NotFound, Reason::PubSubNameEmpty, "pubsub name is empty");
         return Err(about(empty, "", None));
     }
-    let Some(component) = registry.pubsub(pubsub) else {
+    let Some(component) = registry.pubsub.get(pubsub) else {
         let message = format!("pubsub {pubsub} is not found");
         return Err(unknown(Kind::NotFound, Reason::PubSubNotFound, message));
     };

@@ -5,6 +5,7 @@ use config::model::SubscriptionSpec;
 
 use super::cloudevent::flag;
 use crate::app::channel::DeclaredByApp;
+use crate::registry::may_use;
 
 /// Maximum deliveries of one subscription in flight.
 const MAX_CONCURRENCY: usize = 1000;
@@ -154,9 +155,9 @@ pub fn merge(
 ) -> Vec<Subscription> {
     let mut merged = programmatic;
     for declared in declared {
-        let ours = declared.scopes.is_empty() || declared.scopes.iter().any(|app| app == app_id);
+        let is_ours = may_use(&declared.scopes, app_id);
         let declared = Subscription::declared(declared);
-        if ours && !merged.iter().any(|other| same_topic(other, &declared)) {
+        if is_ours && !merged.iter().any(|other| same_topic(other, &declared)) {
             merged.push(declared);
         }
     }

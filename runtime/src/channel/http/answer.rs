@@ -15,7 +15,7 @@ pub fn outcome(status: StatusCode, body: &[u8]) -> Outcome {
     if !status.is_success() {
         return Outcome::Retry(format!("the app answered {}", status.as_u16()).into());
     }
-    // A body that can't be read is as good as none.
+    // A body that can't be parsed counts as none.
     let answer: Result<SingleAnswer, _> = serde_json::from_slice(body);
     match answer.map(|answer| answer.status.unwrap_or_default()).unwrap_or_default().as_str() {
         "" => Outcome::Ack,
@@ -80,10 +80,10 @@ struct EntryStatus {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn kind(outcome: &Outcome) -> &'static str {
+    pub(in crate::channel::http) fn kind(outcome: &Outcome) -> &'static str {
         match outcome {
             Outcome::Ack => "ack",
             Outcome::Retry(_) => "retry",
@@ -93,30 +93,39 @@ mod tests {
         }
     }
 
+    #[track_caller]
+    fn assert_outcome(expected: &str, status: u16, body: &str) {
+        let status = StatusCode::from_u16(status).expect("a status");
+        assert_eq!(kind(&outcome(status, body.as_bytes())), expected, "{status} {body}");
+    }
+
     #[test]
-    fn an_answer_means_what_it_means_to_dapr() {
-        for (status, body, expected) in [
-            (200, "", "ack"),
-            (204, "", "ack"),
-            (299, "OK", "ack"),
-            (200, "{", "ack"),
-            (200, "[]", "ack"),
-            (200, r#"{"success":true}"#, "ack"),
-            (200, r#"{"status":null}"#, "ack"),
-            (200, r#"{"status":""}"#, "ack"),
-            (200, r#"{"status":"SUCCESS"}"#, "ack"),
-            (200, r#"{"status":"RETRY"}"#, "retry"),
-            (200, r#"{"status":"success"}"#, "retry"),
-            (200, r#"{"status":"DROP"}"#, "reject"),
-            (404, "", "reject"),
-            (404, r#"{"status":"SUCCESS"}"#, "reject"),
-            (500, "", "retry"),
-            (400, r#"{"status":"DROP"}"#, "retry"),
-            (301, "", "retry"),
-        ] {
-            let status = StatusCode::from_u16(status).expect("a status");
-            assert_eq!(kind(&outcome(status, body.as_bytes())), expected, "{status} {body}");
+    fn a_success_without_another_status_acknowledges() {
+        for status in [200, 204, 299] {
+            assert_outcome("ack", status, "");
         }
+        for body in ["OK", "{", "[]", r#"{"success":true}"#, r#"{"status":null}"#] {
+            assert_outcome("ack", 200, body);
+        }
+        for body in [r#"{"status":""}"#, r#"{"status":"SUCCESS"}"#] {
+            assert_outcome("ack", 200, body);
+        }
+    }
+
+    #[test]
+    fn a_status_in_the_body_counts_after_a_success_alone() {
+        assert_outcome("retry", 200, r#"{"status":"RETRY"}"#);
+        assert_outcome("retry", 200, r#"{"status":"success"}"#);
+        assert_outcome("reject", 200, r#"{"status":"DROP"}"#);
+        assert_outcome("reject", 404, r#"{"status":"SUCCESS"}"#);
+        assert_outcome("retry", 400, r#"{"status":"DROP"}"#);
+    }
+
+    #[test]
+    fn an_error_is_tried_again_unless_it_is_a_404() {
+        assert_outcome("reject", 404, "");
+        assert_outcome("retry", 500, "");
+        assert_outcome("retry", 301, "");
     }
 
     #[test]
@@ -131,14 +140,13 @@ mod tests {
 
     #[test]
     fn a_bulk_that_fails_as_a_whole_has_one_outcome_for_all() {
-        let ids = ["1", "2"];
-        for (status, body, expected) in
-            [(404, "", "reject"), (500, "", "retry"), (200, "", "retry"), (200, "{}", "retry")]
-        {
-            let status = StatusCode::from_u16(status).expect("a status");
-            let outcomes = bulk_outcomes(status, body.as_bytes(), &ids);
-            assert!(outcomes.iter().all(|outcome| kind(outcome) == expected), "{status}");
-            assert_eq!(outcomes.len(), 2);
-        }
+        let kinds = |status, body: &str| {
+            let outcomes = bulk_outcomes(status, body.as_bytes(), &["1", "2"]);
+            outcomes.iter().map(kind).collect::<Vec<_>>()
+        };
+        assert_eq!(kinds(StatusCode::NOT_FOUND, ""), ["reject"; 2]);
+        assert_eq!(kinds(StatusCode::INTERNAL_SERVER_ERROR, ""), ["retry"; 2]);
+        assert_eq!(kinds(StatusCode::OK, ""), ["retry"; 2]);
+        assert_eq!(kinds(StatusCode::OK, "{}"), ["retry"; 2]);
     }
 }

@@ -1,7 +1,7 @@
 //! Connections to an app, kept from call to call.
 //!
-//! What a broken connection means depends on how far it had come, so this is no general pool: it
-//! tells a connection that can't be made from one that ends while the app has the request.
+//! A general pool would not do: an error must tell a connection that can't be made from one that ends
+//! while the app has the request.
 
 use std::error::Error as StdError;
 use std::io;
@@ -23,16 +23,16 @@ use tokio::time::timeout;
 
 use blocks::app::channel::{CallError, Cause};
 
-/// How long a connection to the app may take to be made.
+/// Time limit for connecting to the app.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a connection is kept for the next call.
+/// Time for which an idle connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Connections that are kept for the next call: each is a file in two processes.
+/// Maximum idle connections. Each takes a file descriptor in two processes.
 const IDLE_MAX: usize = 64;
 
-/// How long a kept connection may take to be ready for its next request. It is at once, unless the
+/// Time limit for a kept connection to be ready for its next request. It is ready at once unless the
 /// app answered without reading the last one.
 const READY_WITHIN: Duration = Duration::from_millis(50);
 
@@ -57,10 +57,10 @@ impl Connections {
         Self { authority, idle: Mutex::default() }
     }
 
-    /// Sends a request; returns the answer's head, and the connection that its body comes by.
+    /// Sends a request; returns the answer's head, and the connection that carries its body.
     ///
-    /// A kept connection that ends before the first byte of an answer may have been idle for longer
-    /// than the app cares for, so the request is sent once more, on a new connection.
+    /// The app may have closed a kept connection for being idle too long. If one ends before the first
+    /// byte of an answer, the request is sent once more on a new connection.
     pub(super) async fn send(
         &self,
         request: Request<Full<Bytes>>,
@@ -104,7 +104,7 @@ impl Connections {
         let stream = connected
             .map_err(|_| unreachable(format!("no connection in {CONNECT_TIMEOUT:?}")))?
             .map_err(unreachable)?;
-        // Without effect it is slower, not wrong.
+        // A failure only makes calls slower.
         let _ = stream.set_nodelay(true);
         let heard = Arc::new(AtomicBool::new(false));
         let stream = Watched { stream, heard: Arc::clone(&heard) };
@@ -145,7 +145,7 @@ fn unreachable(error: impl Into<Cause>) -> CallError {
     CallError::Unreachable(error.into())
 }
 
-/// Tells whether the connection has ended.
+/// Returns whether the error means that the connection has ended.
 fn is_broken(error: &(dyn StdError + 'static)) -> bool {
     std::iter::successors(Some(error), |&error| error.source()).any(|error| {
         let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
@@ -165,7 +165,7 @@ fn is_broken(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-/// A stream that notes when something comes.
+/// A stream that records when bytes arrive.
 struct Watched {
     stream: TcpStream,
     heard: Arc<AtomicBool>,

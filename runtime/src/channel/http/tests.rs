@@ -30,8 +30,8 @@ pub(crate) struct Asked {
 
 type Answers = Arc<Mutex<VecDeque<(u16, String)>>>;
 
-/// An app on loopback that tells what it is asked, and answers as told; then with an empty 200, and
-/// with 404 when asked for subscriptions.
+/// An app on loopback that records requests. It gives the answers that were set; then an empty 200, and
+/// 404 to the question for subscriptions.
 pub(crate) struct FakeApp {
     pub(crate) port: u16,
     pub(crate) asked: mpsc::UnboundedReceiver<Asked>,
@@ -202,7 +202,7 @@ async fn an_app_whose_port_refuses_is_unreachable_and_counts_as_gone() {
 #[tokio::test]
 async fn a_connection_that_breaks_after_the_request_is_no_restart_of_the_app() {
     let none = "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
-    // The first connection is the look at the port, the second asks for subscriptions.
+    // The first connection probes the port, the second asks for subscriptions.
     let (port, _) = scripted(&[&[], &[none], &[], &[]]).await;
     let app = app_at(port, None);
     let (mut answered, _stopper) = run_in_background(app.clone());
@@ -215,8 +215,8 @@ async fn a_connection_that_breaks_after_the_request_is_no_restart_of_the_app() {
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// A port that answers the requests of each of its connections by a script, and closes it at the
-/// first request beyond; and how many requests came by each.
+/// Listens at a port and answers the requests of each connection by a script; closes a connection at
+/// the first request beyond. Returns the port and the number of requests by connection.
 async fn scripted(script: &[&[&'static str]]) -> (u16, Arc<Mutex<Vec<usize>>>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -356,12 +356,12 @@ async fn an_app_that_answers_with_errors_is_asked_again() {
 #[tokio::test]
 async fn an_app_that_breaks_the_connection_when_asked_is_asked_again_after_a_pause() {
     let subscriptions = "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nok";
-    // The first connection is the look at the port.
+    // The first connection probes the port.
     let (port, requests) = scripted(&[&[], &[], &[subscriptions]]).await;
     let app = app_at(port, None);
     let (mut answered, _stopper) = run_in_background(app.clone());
     assert_eq!(answered.recv().await.unwrap(), Vec::new());
-    assert_eq!(*requests.lock().unwrap(), [0, 1, 1], "the port is not looked at anew");
+    assert_eq!(*requests.lock().unwrap(), [0, 1, 1], "the port is not probed again");
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ pub(super) struct Pending {
     pub(super) done: oneshot::Sender<Outcome>,
 }
 
-/// What one consumer delivers to.
+/// The sink of one consumer.
 pub(super) struct UplinkSink {
     pub(super) lane: watch::Receiver<Option<Lane>>,
     /// The limit on packets that messages were last held under.
@@ -57,8 +57,8 @@ impl UplinkSink {
         Self { lane, held_under: AtomicUsize::new(0), encoder, name: name.into(), status }
     }
 
-    /// Whether this uplink brought the message: sent up again, it would come down again, for ever.
-    /// A dead letter is news to whoever sent the message.
+    /// Returns whether this uplink received the message: sending it up again would make a loop.
+    /// Dead letters are sent all the same, as its publisher doesn't have them.
     fn brought(&self, delivery: &Delivery) -> bool {
         delivery.message.attribute(CAME_BY) == Some(self.name.as_str())
             && DeadLetter::of(&delivery.message).is_none()

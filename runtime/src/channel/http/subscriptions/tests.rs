@@ -33,7 +33,7 @@ fn the_new_form_with_rules_is_read() {
 }
 
 #[test]
-fn nulls_and_unknown_fields_are_as_good_as_nothing() {
+fn nulls_and_unknown_fields_count_as_missing() {
     let spec = one(r#"[{"pubsubname":"p","topic":"t","route":"/r","routes":null,"metadata":null,
             "bulkSubscribe":{"enabled":true,"maxMessagesCount":null},"deadLetterTopic":null,"x":1}]"#);
     let bulk = spec.bulk.unwrap();
@@ -42,7 +42,7 @@ fn nulls_and_unknown_fields_are_as_good_as_nothing() {
 }
 
 #[test]
-fn what_is_no_list_is_refused() {
+fn anything_but_a_list_is_refused() {
     for body in ["", "{}", "[1]", "<html>", r#"[{"topic":{}}]"#] {
         assert!(parse(body.as_bytes()).is_err(), "{body}");
     }

@@ -121,6 +121,26 @@ impl ModelPublish {
     }
 }
 
+/// The place that the messages of the model come from.
+struct Origin {
+    identity: Identity,
+    topic: Topic,
+}
+
+impl Origin {
+    fn new() -> Self {
+        Self { identity: identity(), topic: Topic::new("pubsub", "orders") }
+    }
+
+    fn source(&self) -> EventSource<'_> {
+        EventSource { identity: &self.identity, stream: StreamId(3) }
+    }
+
+    fn event<'a>(&'a self, message: &'a Message) -> CloudEvent<'a> {
+        CloudEvent::of(&self.topic, message, self.source(), NOW_MS)
+    }
+}
+
 fn binary(data: &[u8]) -> Map<String, Value> {
     Map::from_iter([
         ("datacontenttype".into(), BINARY.into()),
@@ -227,15 +247,13 @@ proptest! {
     #[test]
     fn an_event_is_what_a_plain_map_makes_of_its_publish(given in given()) {
         let message = given.message();
-        let identity = identity();
-        let topic = Topic::new("pubsub", "orders");
-        let source = EventSource { identity: &identity, stream: StreamId(3) };
-        let event = CloudEvent::of(&topic, &message, source, NOW_MS);
+        let origin = Origin::new();
+        let event = origin.event(&message);
         let json = event.to_json();
         prop_assert_eq!(serde_json::from_slice::<Value>(&json).unwrap(), json!(given.event()));
         let nested = event.to_raw();
         prop_assert_eq!(nested.get().as_bytes(), &json);
-        let raw = CloudEvent::raw(&topic, &message, source, NOW_MS);
+        let raw = CloudEvent::raw(&origin.topic, &message, origin.source(), NOW_MS);
         let carried = BASE64.decode(raw.text("data_base64").unwrap()).unwrap();
         prop_assert_eq!(carried, if given.is_raw() { given.data } else { json });
     }
@@ -243,10 +261,8 @@ proptest! {
     #[test]
     fn fields_are_the_members_of_the_json_in_the_order_of_their_names(given in given()) {
         let message = given.message();
-        let identity = identity();
-        let topic = Topic::new("pubsub", "orders");
-        let source = EventSource { identity: &identity, stream: StreamId(3) };
-        let event = CloudEvent::of(&topic, &message, source, NOW_MS);
+        let origin = Origin::new();
+        let event = origin.event(&message);
         prop_assert!(event.fields().is_sorted_by(|(one, _), (other, _)| one < other));
         let members = event.fields().map(|(name, raw)| format!("{}:{}", json!(name), raw.get()));
         let json = format!("{{{}}}", members.collect::<Vec<_>>().join(","));
@@ -257,10 +273,8 @@ proptest! {
     fn json_data_keeps_every_byte(data in json()) {
         let json = "application/json";
         let message = stored(accepted(publish(data.as_bytes(), Some(json), &BTreeMap::new())).unwrap());
-        let identity = identity();
-        let topic = Topic::new("pubsub", "orders");
-        let source = EventSource { identity: &identity, stream: StreamId(3) };
-        let event = CloudEvent::of(&topic, &message, source, NOW_MS);
+        let origin = Origin::new();
+        let event = origin.event(&message);
         let kept = event.get("data").unwrap();
         prop_assert_eq!(kept.get(), data.trim());
     }
