@@ -376,4 +376,16 @@ impl Consumer {
     pub(crate) fn settle(&self, ops: Vec<Op>) {
         self.store.commit_lazily(ops);
     }
+
+    /// Resolves once everything that was settled can be read: who registers the consumer anew begins
+    /// behind it.
+    pub(crate) async fn settled(&self) {
+        let (answer, answered) = oneshot::channel();
+        let request = Request { ops: Vec::new(), durable: false };
+        let pending = Pending { request, answer: Answer::To(answer) };
+        // A store that is closed has written down what it could.
+        if self.store.inner.queue.push(pending).is_ok() {
+            let _ = answered.await;
+        }
+    }
 }

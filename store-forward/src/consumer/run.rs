@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -23,8 +23,8 @@ use crate::store::{Consumer, News};
 /// How long a consumer waits when the tables can't be read.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
-/// Runs until `shutdown` resolves; then hands over nothing more, waits for what is in flight, and
-/// returns. What is cut off is delivered again next time.
+/// Runs until `shutdown` resolves; then hands over nothing more, waits for what is in flight, writes
+/// the outcomes down and returns. What is cut off is delivered again next time.
 pub async fn run(
     consumer: Consumer,
     sink: Arc<dyn Sink<Delivery>>,
@@ -36,7 +36,12 @@ pub async fn run(
     // Kept over the turns of the loop: a new future would go to the end of the line.
     let mut slot: Option<BoxFuture<'static, Slot>> = None;
     let mut stopping = false;
-    while !(stopping && driver.dispatcher.in_flight() == 0) {
+    loop {
+        // Before anything is handed over: branches of a select that are ready are taken in any order.
+        stopping = stopping || is_ready(shutdown.as_mut()).await;
+        if stopping && driver.dispatcher.in_flight() == 0 {
+            break;
+        }
         let mut wake = driver.wake().filter(|_| !stopping);
         if wake.is_some_and(|at| at <= Instant::now()) {
             // Slots that are free are used before outcomes are looked at, so that windows fill.
@@ -60,7 +65,10 @@ pub async fn run(
                 driver.settle(stream, outcomes);
             }
             granted = granted(&mut slot), if !stopping => {
-                driver.use_slot(granted);
+                stopping = is_ready(shutdown.as_mut()).await;
+                if !stopping {
+                    driver.use_slot(granted);
+                }
             }
             news = driver.consumer.news(), if !stopping => driver.take(&news),
             () = driver.sink.roomier(), if driver.holds() && !stopping => driver.retry_held(),
@@ -69,6 +77,12 @@ pub async fn run(
         }
     }
     driver.consumer.progress().seen().held.clear();
+    driver.consumer.settled().await;
+}
+
+/// Polls a future once, and tells whether it has resolved.
+async fn is_ready(mut future: Pin<&mut impl Future<Output = ()>>) -> bool {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready())).await
 }
 
 /// Resolves to the slot that was asked for; never, if none was.

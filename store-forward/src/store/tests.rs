@@ -17,6 +17,7 @@ use crate::limits::{Limits, Overflow, StreamLimits};
 use crate::record::{Condition, ConsumerKind, Filter, NewMessage, Retention};
 
 mod slots;
+mod stop;
 
 struct Bench {
     disk: Arc<MemoryDisk>,

@@ -7,7 +7,7 @@ use super::*;
 use crate::consumer::ReadAhead;
 
 /// A remote with so many slots, which answers when it is told to.
-struct Remote {
+pub(super) struct Remote {
     slots: Arc<Semaphore>,
     generation: AtomicU64,
     /// Slots that were asked for.
@@ -17,7 +17,7 @@ struct Remote {
 }
 
 impl Remote {
-    fn with_slots(slots: usize) -> Arc<Self> {
+    pub(super) fn with_slots(slots: usize) -> Arc<Self> {
         Arc::new(Self {
             slots: Arc::new(Semaphore::new(slots)),
             generation: AtomicU64::new(1),
@@ -27,17 +27,17 @@ impl Remote {
         })
     }
 
-    fn sent(&self) -> Vec<String> {
+    pub(super) fn sent(&self) -> Vec<String> {
         self.sent.lock().unwrap().clone()
     }
 
     /// Answers the oldest batch.
-    fn answer(&self, outcome: &Outcome) {
+    pub(super) fn answer(&self, outcome: &Outcome) {
         let (messages, answer) = self.open.lock().unwrap().pop_front().unwrap();
         answer.send(vec![outcome.clone(); messages]).unwrap();
     }
 
-    async fn has_sent(&self, count: usize) {
+    pub(super) async fn has_sent(&self, count: usize) {
         until(|| self.sent().len() >= count).await;
     }
 
@@ -71,7 +71,7 @@ impl Sink<Delivery> for Remote {
     }
 }
 
-async fn until(condition: impl Fn() -> bool) {
+pub(super) async fn until(condition: impl Fn() -> bool) {
     while !condition() {
         tokio::task::yield_now().await;
     }
