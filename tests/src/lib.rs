@@ -12,6 +12,8 @@ pub mod broker;
 pub mod certificates;
 /// The program as a device runs it: own directory, own ports, own life.
 pub mod device;
+/// A message broker in memory that can do next to nothing.
+pub mod fake_broker;
 /// A small HTTP/1.1 client.
 pub mod http;
 /// What reached the broker, checked against what was promised.
@@ -50,4 +52,4 @@ pub use shim::Shim;
 pub use subscriber::Subscriber;
 pub use untested::untested;
 pub use volume::Volume;
-pub use wait::{PATIENCE, until};
+pub use wait::{PATIENCE, in_time, until};

@@ -7,6 +7,17 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at something that can't be waited for.
 const INTERVAL: Duration = Duration::from_millis(10);
 
+/// Awaits something, and returns it.
+///
+/// # Panics
+/// When it takes longer than [`PATIENCE`].
+pub async fn in_time<T>(what: &str, awaited: impl Future<Output = T>) -> T {
+    let Ok(found) = tokio::time::timeout(PATIENCE, awaited).await else {
+        panic!("waited {PATIENCE:?} in vain: {what}")
+    };
+    found
+}
+
 /// Looks until there is something, and returns it.
 ///
 /// # Panics
