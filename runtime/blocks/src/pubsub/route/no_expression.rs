@@ -13,7 +13,7 @@ pub(super) enum Expression {}
 pub struct ExpressionError;
 
 #[derive(Default)]
-pub(super) struct EventContext;
+pub(super) struct EventContext();
 
 impl Expression {
     pub(super) fn parse(_: &str) -> Result<Self, ExpressionError> {
