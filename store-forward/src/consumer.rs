@@ -22,7 +22,7 @@ pub use dispatch::{MAX_HELD, Policy};
 pub use progress::{Deliveries, LastRefusal};
 pub use read_ahead::{ReadAhead, ReadAheadShare};
 pub use run::run;
-pub use sink::{Outcome, Sink, Slot};
+pub use sink::{Outcome, Sink, Slot, SlotRequest};
 
 /// A message as it is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

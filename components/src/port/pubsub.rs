@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 pub use store_forward::consumer::{
-    DeadLetter, Delivery, Message, Outcome, ReadAhead, ReadAheadShare, Sink, Slot,
+    DeadLetter, Delivery, Message, Outcome, ReadAhead, ReadAheadShare, Sink, Slot, SlotRequest,
 };
 pub use store_forward::ids::{Epoch, NodeId, Sequence, StreamId};
 pub use store_forward::record::{NewMessage as Outgoing, Timestamp, Topic};

@@ -1,10 +1,9 @@
 //! Drives a dispatcher: reads the store, hands batches to the sink, writes down what became of them.
 
 use std::collections::{BTreeSet, HashMap};
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -14,7 +13,7 @@ use tokio::time::Instant;
 
 use super::dispatch::{Batch, Dispatcher, Fate, Step};
 use super::report::Reporter;
-use super::{Delivery, Outcome, Policy, Sink, Slot};
+use super::{Delivery, Outcome, Policy, Sink, Slot, SlotRequest};
 use crate::error::Error;
 use crate::ids::{Sequence, StreamId};
 use crate::record::Topic;
@@ -32,31 +31,28 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let mut shutdown = pin!(shutdown);
+    let mut slot = SlotRequest::new(Arc::clone(&sink));
     let mut driver = Driver::new(consumer, sink, policy);
-    // Kept over the turns of the loop: a new future would go to the end of the line.
-    let mut slot: Option<BoxFuture<'static, Slot>> = None;
     let mut stopping = false;
     loop {
         // Before anything is handed over: branches of a select that are ready are taken in any order.
-        stopping = stopping || is_ready(shutdown.as_mut()).await;
+        stopping = stopping || shutdown.as_mut().now_or_never().is_some();
         if stopping && driver.dispatcher.in_flight() == 0 {
             break;
         }
         let mut wake = driver.wake().filter(|_| !stopping);
         if wake.is_some_and(|at| at <= Instant::now()) {
-            // Slots that are free are used before outcomes are looked at, so that windows fill.
-            let asked = slot.get_or_insert_with(|| driver.ask());
-            let polled = poll_fn(|context| Poll::Ready(asked.poll_unpin(context))).await;
+            slot.ask();
             wake = None;
-            if let Poll::Ready(granted) = polled {
-                slot = None;
+            // Slots that are free are used before outcomes are looked at, so that windows fill.
+            if let Some(granted) = slot.granted().now_or_never() {
                 if driver.use_slot(granted) {
                     continue;
                 }
                 wake = driver.wake();
             }
         } else {
-            slot = None;
+            slot.withdraw();
             driver.rest();
         }
         tokio::select! {
@@ -64,8 +60,8 @@ pub async fn run(
             Some((stream, outcomes)) = driver.landing.next(), if !driver.landing.is_empty() => {
                 driver.settle(stream, outcomes);
             }
-            granted = granted(&mut slot), if !stopping => {
-                stopping = is_ready(shutdown.as_mut()).await;
+            granted = slot.granted(), if !stopping => {
+                stopping = shutdown.as_mut().now_or_never().is_some();
                 if !stopping {
                     driver.use_slot(granted);
                 }
@@ -78,23 +74,6 @@ pub async fn run(
     }
     driver.consumer.progress().seen().held.clear();
     driver.consumer.settled().await;
-}
-
-/// Polls a future once, and tells whether it has resolved.
-async fn is_ready(mut future: Pin<&mut impl Future<Output = ()>>) -> bool {
-    poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready())).await
-}
-
-/// Resolves to the slot that was asked for; never, if none was.
-async fn granted(slot: &mut Option<BoxFuture<'static, Slot>>) -> Slot {
-    match slot {
-        Some(asked) => {
-            let granted = asked.await;
-            *slot = None;
-            granted
-        }
-        None => std::future::pending().await,
-    }
 }
 
 type Landed = (StreamId, Vec<(Sequence, Outcome)>);
@@ -128,11 +107,6 @@ impl Driver {
 
     fn now(&self) -> Duration {
         self.started.elapsed()
-    }
-
-    fn ask(&self) -> BoxFuture<'static, Slot> {
-        let sink = Arc::clone(&self.sink);
-        Box::pin(async move { sink.ready().await })
     }
 
     fn holds(&self) -> bool {

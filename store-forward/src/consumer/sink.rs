@@ -50,6 +50,54 @@ impl Slot {
     }
 }
 
+/// A request for a slot. It keeps its place in line while a loop waits for other events as well: a new
+/// call of [`Sink::ready`] at each turn would go to the end of the line.
+pub struct SlotRequest<D> {
+    sink: Arc<dyn Sink<D>>,
+    waiting: Option<BoxFuture<'static, Slot>>,
+}
+
+impl<D: 'static> SlotRequest<D> {
+    /// Creates a request that asks for nothing yet.
+    #[must_use]
+    pub fn new(sink: Arc<dyn Sink<D>>) -> Self {
+        Self { sink, waiting: None }
+    }
+
+    /// Asks for a slot, unless the request waits for one already.
+    pub fn ask(&mut self) {
+        let sink = &self.sink;
+        self.waiting.get_or_insert_with(|| {
+            let sink = Arc::clone(sink);
+            Box::pin(async move { sink.ready().await })
+        });
+    }
+
+    /// Gives up the place in line.
+    pub fn withdraw(&mut self) {
+        self.waiting = None;
+    }
+
+    /// Returns whether a slot was asked for and not yet granted.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Resolves to the slot that was asked for; never, if none was. Dropping the future keeps the place
+    /// in line.
+    pub async fn granted(&mut self) -> Slot {
+        match &mut self.waiting {
+            Some(waiting) => {
+                let slot = waiting.await;
+                self.waiting = None;
+                slot
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// The outcome of one delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {

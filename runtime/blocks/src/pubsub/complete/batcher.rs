@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use components::port::pubsub::{Delivery, Outcome, ReadAhead, ReadAheadShare, Sink, Slot};
+use components::port::pubsub::{
+    Delivery, Outcome, ReadAhead, ReadAheadShare, Sink, Slot, SlotRequest,
+};
 use components::stop::Stop;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -36,7 +38,8 @@ pub(super) fn batcher(
     };
     let started = Instant::now();
     let landing = FuturesUnordered::new();
-    (batcher, BatchDriver { sink, arrivals, takes_more, filler, landing, started })
+    let slot = SlotRequest::new(Arc::clone(&sink));
+    (batcher, BatchDriver { sink, slot, arrivals, takes_more, filler, landing, started })
 }
 
 /// The sink that a component sees.
@@ -109,6 +112,7 @@ impl Sink<Delivery> for Batcher {
 /// Hands over batches.
 pub(super) struct BatchDriver {
     sink: Arc<dyn Sink<Delivery>>,
+    slot: SlotRequest<Delivery>,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
     takes_more: watch::Sender<bool>,
     filler: Filler<WaitingMessage>,
@@ -126,16 +130,15 @@ impl BatchDriver {
     /// Hands batches over until it is dropped. After a stop is requested, messages that were not
     /// handed over are unreachable.
     pub(super) async fn run(mut self, stop: Stop) {
-        // Kept over the turns of the loop: a new future would go to the end of the line.
-        let mut slot: Option<BoxFuture<'static, Slot>> = None;
         let mut stopping = false;
         loop {
             let due = self.filler.due().map(|due| self.started + due);
             if due.is_some_and(|due| due <= Instant::now()) {
-                slot.get_or_insert_with(|| self.ask());
+                self.slot.ask();
             } else {
-                slot = None;
+                self.slot.withdraw();
             }
+            let sleeps = due.is_some() && !self.slot.is_waiting();
             tokio::select! {
                 () = stop.requested(), if !stopping => {
                     stopping = true;
@@ -151,8 +154,8 @@ impl BatchDriver {
                 Some(landed) = self.landing.next(), if !self.landing.is_empty() => {
                     self.land(landed);
                 }
-                granted = granted(&mut slot) => self.use_slot(granted),
-                () = sleep_until(due), if due.is_some() && slot.is_none() => {}
+                granted = self.slot.granted() => self.use_slot(granted),
+                () = sleep_until(due), if sleeps => {}
             }
             self.tell();
         }
@@ -160,11 +163,6 @@ impl BatchDriver {
 
     fn now(&self) -> Duration {
         self.started.elapsed()
-    }
-
-    fn ask(&self) -> BoxFuture<'static, Slot> {
-        let sink = Arc::clone(&self.sink);
-        Box::pin(async move { sink.ready().await })
     }
 
     fn arrive(&mut self, arrival: Arrival) {
@@ -198,7 +196,7 @@ impl BatchDriver {
         for WaitingMessage { delivery, outcome, share } in batch {
             deliveries.push(delivery);
             waiting.push(outcome);
-            // What is in flight is not read ahead.
+            // The read-ahead doesn't include messages in flight.
             drop(share);
         }
         let outcomes = Arc::clone(&self.sink).deliver(slot, deliveries);
@@ -209,7 +207,7 @@ impl BatchDriver {
         let Landed { mut outcomes, waiting } = landed;
         self.filler.landed();
         if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Unreachable(_))) {
-            // What was lost is sent again before anything else is.
+            // The lost messages are sent again first, so the component takes the others back too.
             return_all(self.filler.give_back(), "the link to the remote failed");
         }
         let silent = || Outcome::Retry("the remote gave no outcome".into());
@@ -235,18 +233,6 @@ fn return_all(messages: Vec<WaitingMessage>, reason: &str) {
 
 fn unreachable(reason: &str) -> Outcome {
     Outcome::Unreachable(reason.into())
-}
-
-/// Resolves to the slot that was asked for; never, if none was.
-async fn granted(slot: &mut Option<BoxFuture<'static, Slot>>) -> Slot {
-    match slot {
-        Some(asked) => {
-            let granted = asked.await;
-            *slot = None;
-            granted
-        }
-        None => std::future::pending().await,
-    }
 }
 
 async fn sleep_until(at: Option<Instant>) {
