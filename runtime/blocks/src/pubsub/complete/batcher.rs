@@ -139,13 +139,14 @@ impl BatchDriver {
                 self.slot.withdraw();
             }
             let sleeps = due.is_some() && !self.slot.is_waiting();
+            // Branches that are ready are taken in any order, so each looks for a stop itself.
             tokio::select! {
                 () = stop.requested(), if !stopping => {
                     stopping = true;
                     return_all(self.filler.give_back(), "the subscription stops");
                 }
                 Some(arrival) = self.arrivals.recv() => {
-                    if stopping {
+                    if stop.is_requested() {
                         return_all(arrival.messages, "the subscription stops");
                     } else {
                         self.arrive(arrival);
@@ -154,7 +155,11 @@ impl BatchDriver {
                 Some(landed) = self.landing.next(), if !self.landing.is_empty() => {
                     self.land(landed);
                 }
-                granted = self.slot.granted() => self.use_slot(granted),
+                granted = self.slot.granted() => {
+                    if !stop.is_requested() {
+                        self.use_slot(granted);
+                    }
+                }
                 () = sleep_until(due), if sleeps => {}
             }
             self.tell();

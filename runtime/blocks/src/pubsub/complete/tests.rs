@@ -266,3 +266,19 @@ async fn a_stop_returns_what_was_not_handed_over_and_waits_for_what_was() {
     running.end().await;
     assert_eq!(remote.batches(), [vec![1, 2]]);
 }
+
+#[tokio::test]
+async fn a_message_that_comes_together_with_a_stop_is_not_handed_over() {
+    // The order of two events at once is up to chance.
+    for _ in 0..20 {
+        let fake = FakeComponent::with(NOTHING);
+        let remote = FakeRemote::answering(|_| Outcome::Ack);
+        let running = Running::start(&fake, &remote, batches_of(1)).await;
+        let slot = running.sink.ready().await;
+        running.stopper.request();
+        let returned = running.handed_with(slot, 1).await;
+        assert!(matches!(returned[..], [Outcome::Unreachable(_)]), "{returned:?}");
+        running.end().await;
+        assert!(remote.batches().is_empty());
+    }
+}
