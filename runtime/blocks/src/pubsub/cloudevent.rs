@@ -79,14 +79,14 @@ impl<'a> CloudEvent<'a> {
             Self::new(message)
         };
         event.default("id", || Some(FieldValue::Id(publication.id)));
-        event.default("time", || rfc3339(publication.wall_ms));
+        event.default("time", || time_field(publication.wall_ms));
         event.complete(publication);
         event.trace(message);
         if let Some(left) = message.expires_in_ms {
             let left = i64::try_from(left).unwrap_or(i64::MAX);
             // Whole seconds: two deliveries of one message mostly say the same.
             let at = now_ms.saturating_add(left) / 1000 * 1000;
-            event.default("expiration", || rfc3339(at));
+            event.default("expiration", || time_field(at));
         }
         event.with_reason(message)
     }
@@ -369,10 +369,14 @@ fn data<'a>(content_type: &str, data: &'a [u8]) -> (&'static str, FieldValue<'a>
     }
 }
 
-fn rfc3339<'a>(wall_ms: i64) -> Option<FieldValue<'a>> {
+fn time_field<'a>(wall_ms: i64) -> Option<FieldValue<'a>> {
+    rfc3339(wall_ms).map(|text| FieldValue::Text(Cow::Owned(text)))
+}
+
+/// Writes a time (RFC 3339), in milliseconds since 1970; `None` where its year has more than four digits.
+pub(super) fn rfc3339(wall_ms: i64) -> Option<String> {
     let nanos = i128::from(wall_ms) * 1_000_000;
-    let text = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?.format(&Rfc3339).ok()?;
-    Some(FieldValue::Text(Cow::Owned(text)))
+    OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?.format(&Rfc3339).ok()
 }
 
 /// FNV-1a with a finalizer. Stable across versions, as event ids must be; std's hashers aren't.

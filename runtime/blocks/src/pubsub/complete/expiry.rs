@@ -5,6 +5,8 @@ use components::port::pubsub::{Message, Outgoing};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::pubsub::cloudevent::rfc3339;
+
 /// The attribute that holds the time of expiry (RFC 3339).
 const EXPIRATION: &str = "expiration";
 
@@ -39,11 +41,6 @@ pub(super) fn left_ms(message: &Message, now: Reading) -> Option<u64> {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     }
-}
-
-fn rfc3339(wall_ms: i64) -> Option<String> {
-    let nanos = i128::from(wall_ms) * 1_000_000;
-    OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?.format(&Rfc3339).ok()
 }
 
 #[cfg(test)]
