@@ -46,11 +46,10 @@ fn found(item: Item) -> Response {
 
 pub(super) async fn save(request: ApiRequest) -> Result<Response, ApiError> {
     let ApiRequest { api, head, body } = request;
-    let store = head.parameter("store")?;
+    let registry = api.registry();
+    let store = state::find(&registry, &head.parameter("store")?)?;
     let metadata = head.query()?.metadata();
     let body = body.read().await?;
-    let registry = api.registry();
-    let store = state::find(&registry, &store)?;
     let items: Option<Vec<WireItem<'_>>> =
         serde_json::from_slice(&body).map_err(|error| ApiError::malformed(explain(&error)))?;
     let items = items.unwrap_or_default().into_iter().map(WireItem::into_change).collect();
@@ -94,10 +93,9 @@ struct BulkItem {
 
 pub(super) async fn get_bulk(request: ApiRequest) -> Result<Response, ApiError> {
     let ApiRequest { api, head, body } = request;
-    let store = head.parameter("store")?;
-    let body = body.read().await?;
     let registry = api.registry();
-    let store = state::find(&registry, &store)?;
+    let store = state::find(&registry, &head.parameter("store")?)?;
+    let body = body.read().await?;
     let request: WireBulkGet =
         serde_json::from_slice(&body).map_err(|error| ApiError::deserializing(&error))?;
     let keys = request.keys.unwrap_or_default();
@@ -124,11 +122,10 @@ fn bulk_item(key: String, item: Result<Option<Item>, Refusal>) -> BulkItem {
 
 pub(super) async fn transaction(request: ApiRequest) -> Result<Response, ApiError> {
     let ApiRequest { api, head, body } = request;
-    let store = head.parameter("store")?;
+    let registry = api.registry();
+    let store = state::find(&registry, &head.parameter("store")?)?;
     let metadata = head.query()?.metadata();
     let body = body.read().await?;
-    let registry = api.registry();
-    let store = state::find(&registry, &store)?;
     let request: WireTransaction<'_> =
         serde_json::from_slice(&body).map_err(|error| ApiError::deserializing(&error))?;
     let operations = request.operations.unwrap_or_default().into_iter().map(operation);
@@ -146,9 +143,8 @@ fn operation(wire: WireOperation<'_>) -> Result<Operation, ApiError> {
 
 pub(super) async fn query(request: ApiRequest) -> Result<Response, ApiError> {
     let ApiRequest { api, head, .. } = request;
-    let store = head.parameter("store")?;
     let registry = api.registry();
-    state::find(&registry, &store)?.query()?;
+    state::find(&registry, &head.parameter("store")?)?.query()?;
     Ok(no_content())
 }
 

@@ -210,6 +210,16 @@ async fn an_unknown_store_and_no_store_are_told_apart() {
 }
 
 #[tokio::test]
+async fn an_unknown_store_is_told_whatever_the_body_is() {
+    let api = Fixture::new();
+    let too_large = "x".repeat(2000);
+    for path in ["other", "other/bulk", "other/transaction"] {
+        let answer = api.post(&format!("/v1.0/state/{path}"), &too_large).await;
+        assert_eq!(answer.code(), (400, "ERR_STATE_STORE_NOT_FOUND".into()), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn what_the_store_refuses_has_a_status_of_its_own() {
     let api = Fixture::new();
     for (key, status) in [("full", 507), ("large", 413), ("poisoned", 503), ("broken", 500)] {
