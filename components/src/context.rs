@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use store_forward::Store;
 use store_forward::limits::Limits;
-use store_forward::store::{OpenError, Options};
+use store_forward::store::OpenError;
 
 use crate::embedded::Embedded;
 use crate::metadata::{Metadata, MetadataError};
@@ -72,6 +72,6 @@ impl Context {
             })
             .unwrap_or(MEMORY_BYTES);
         let limits = Limits { disk_bytes, reserve_bytes: 0, ..self.limits.clone() };
-        self.embedded.open_volatile(Options { limits, ..Options::default() })
+        self.embedded.open_volatile(limits)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use store_forward::Store;
 use store_forward::clock::Clock;
 use store_forward::disk::Disk;
+use store_forward::limits::Limits;
 use store_forward::store::{OpenError, Options};
 use tokio::sync::OnceCell;
 
@@ -70,10 +71,10 @@ impl Embedded {
     }
 
     /// Opens a separate store in memory, which is lost with the process.
-    pub(crate) fn open_volatile(&self, options: Options) -> Result<Store, OpenError> {
+    pub(crate) fn open_volatile(&self, limits: Limits) -> Result<Store, OpenError> {
         let node = self.opened().map(|store| store.identity().node.clone());
         let node = node.or_else(|| self.shared.options.node.clone());
-        let options = Options { node, volatile: true, ..options };
+        let options = Options { node, limits, volatile: true };
         let disk = Arc::new(store_forward::disk::MemoryDisk::new());
         Store::open(options, disk, Arc::clone(&self.shared.clock))
     }
