@@ -31,24 +31,16 @@ impl Stopper {
         self.0.send_replace(true)
     }
 
+    /// Returns whether a stop has been requested.
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Returns the receiving side.
     #[must_use]
     pub fn subscribe(&self) -> Stop {
         Stop(self.0.subscribe())
-    }
-}
-
-/// Takes over a channel whose value becomes true when a stop is requested.
-impl From<watch::Receiver<bool>> for Stop {
-    fn from(receiver: watch::Receiver<bool>) -> Self {
-        Self(receiver)
-    }
-}
-
-/// Takes over a channel whose value becomes true when a stop is requested.
-impl From<watch::Sender<bool>> for Stopper {
-    fn from(sender: watch::Sender<bool>) -> Self {
-        Self(sender)
     }
 }
 
