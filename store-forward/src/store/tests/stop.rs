@@ -43,3 +43,12 @@ async fn a_consumer_that_has_stopped_has_written_its_outcomes_down() {
         assert_eq!(next.drive(&store, consumer("c", "t"), policy()).await, ["2"]);
     }
 }
+
+#[tokio::test]
+async fn a_consumer_with_nothing_in_flight_ends_at_once() {
+    let store = Bench::new().open();
+    let consumer = store.register(consumer("c", "t")).await.unwrap();
+    let remote = Remote::with_slots(1);
+    run(consumer, remote.clone(), policy(), std::future::ready(())).await;
+    assert!(remote.sent().is_empty());
+}
