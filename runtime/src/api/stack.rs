@@ -1,7 +1,7 @@
 //! The stack in front of each API: the token, the limits, and the observation of calls.
 //!
-//! It decides on the head of a request alone, and knows neither the body's type nor the encoding of
-//! errors: the API behind it has those.
+//! The stack decides by the head of a request alone. The body's type and the encoding of errors are those
+//! of the API behind it.
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -101,18 +101,18 @@ pub struct Refusal {
     pub reason: Box<str>,
 }
 
-/// What becomes of a message that was not acknowledged.
+/// The fate of a message that was not acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It is tried again.
+    /// Tried again.
     Retried,
-    /// It goes to the dead letter topic, or is dropped.
+    /// Moved to the dead letter topic, or dropped.
     Rejected,
-    /// It is held until the remote's limits grow.
+    /// Held until the remote's limits grow.
     Held,
-    /// It is lost: more than [`MAX_HELD`] were held.
+    /// Lost, because more than [`MAX_HELD`] were held.
     Lost,
-    /// The link failed: it is sent again.
+    /// Sent again, because the link failed.
     Unreachable,
 }
 

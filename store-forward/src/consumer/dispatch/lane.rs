@@ -20,7 +20,7 @@ pub(super) struct Lane {
     pub(super) cursor: Cursor,
     /// The last message read from the store.
     read: Sequence,
-    /// Whether the stream may have more behind `read`.
+    /// The stream may have more messages behind `read`.
     more: bool,
     /// Messages that are to be sent, none of which was refused since it was last handed over.
     queue: BTreeMap<Sequence, Unsent>,
@@ -292,7 +292,7 @@ impl Lane {
         self.cursor.count_failure(sequence);
         self.refused.insert(sequence, Refused { due, unsent: Unsent::Unread(sent.key) });
         if !policy.by_key {
-            // It holds up all others.
+            // A refused message holds up all behind it.
             self.give_back(false);
         }
     }
@@ -313,8 +313,8 @@ impl Lane {
         self.cursor.acknowledge(sequence, sequence);
     }
 
-    /// Whether the next batch can't be known before more was read. A refused message holds up all
-    /// behind it, but for those of other keys.
+    /// Returns whether the next batch depends on messages that were not read yet. With `by_key` a refused
+    /// message holds up those of its key alone, else all behind it.
     fn wants_more(&self, policy: &Policy) -> bool {
         let enough = if policy.by_key { policy.batch.max(READ_AHEAD / 4) } else { policy.batch };
         self.more && self.queue.len() < enough && (policy.by_key || self.refused.is_empty())

@@ -45,7 +45,7 @@ struct Bench {
     dispatcher: Dispatcher,
     /// With the time of publishing.
     kept: BTreeMap<u64, (Duration, Message)>,
-    /// What was read, each time that it was.
+    /// The sequences in the order in which they were read, some of them several times.
     reads: Vec<u64>,
 }
 
@@ -87,7 +87,7 @@ impl Bench {
         self.dispatcher.read(now, want, page, more);
     }
 
-    /// What is handed over with a slot.
+    /// Returns the batch that is handed over with a slot.
     fn batch(&mut self, now: u64) -> Option<Batch> {
         self.admitted_batch(now, 1)
     }
@@ -255,7 +255,7 @@ fn what_gets_over_its_time_while_it_waits_is_not_sent_and_holds_up_nothing() {
     let first = bench.batch(12).unwrap();
     assert_eq!(first.messages[0].1.expires_in_ms, Some(3000), "what is left of it");
     bench.settle(12, &[(1, Outcome::Unreachable("gone".into()))]);
-    assert_eq!(bench.next(15), [3], "1 is over its time, and 2 too");
+    assert_eq!(bench.next(15), [3], "1 and 2 have expired");
     bench.settle(15, &[(3, Outcome::Ack)]);
     assert_eq!(bench.next(39), [4]);
     bench.settle(39, &[(4, Outcome::Retry("busy".into()))]);
