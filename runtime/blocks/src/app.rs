@@ -40,8 +40,8 @@ pub struct AppOptions {
     pub id: Arc<str>,
     /// Time that it has for an answer.
     pub timeout: Duration,
-    /// Calls in flight at most; `None` for [`DEFAULT_MAX_CALLS`].
-    pub max_calls: Option<usize>,
+    /// Calls in flight at most.
+    pub max_calls: usize,
     /// The probe of its health. A probed app counts as unhealthy until the first success.
     pub check: Option<HealthCheck>,
 }
@@ -51,7 +51,7 @@ impl App {
     #[must_use]
     pub fn new(options: AppOptions, channel: Box<dyn AppChannel>) -> Self {
         let AppOptions { id, timeout, max_calls, check } = options;
-        let gate = Gate::new(max_calls.unwrap_or(DEFAULT_MAX_CALLS), check.is_none());
+        let gate = Gate::new(max_calls, check.is_none());
         Self { id, gate, channel, timeout, check }
     }
 

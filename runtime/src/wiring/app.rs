@@ -120,7 +120,7 @@ fn called_app(app: &AppSettings, port: u16) -> Result<App, StartError> {
     let options = AppOptions {
         id: app.id.as_str().into(),
         timeout: DEFAULT_TIMEOUT,
-        max_calls: app.max_concurrency,
+        max_calls: app.max_calls(),
         check: app.health.clone(),
     };
     Ok(App::new(options, Box::new(channel)))

@@ -34,6 +34,6 @@ impl AppChannel for Silent {
 /// An app that is not there.
 pub(crate) fn silent_app() -> Arc<App> {
     let options =
-        AppOptions { id: "app".into(), timeout: DEFAULT_TIMEOUT, max_calls: Some(3), check: None };
+        AppOptions { id: "app".into(), timeout: DEFAULT_TIMEOUT, max_calls: 3, check: None };
     Arc::new(App::new(options, Box::new(Silent)))
 }

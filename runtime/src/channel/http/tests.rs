@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::*;
 use blocks::app::start::Subscriber;
-use blocks::app::{App, AppOptions, AppState, DEFAULT_TIMEOUT};
+use blocks::app::{App, AppOptions, AppState, DEFAULT_MAX_CALLS, DEFAULT_TIMEOUT};
 use components::stop::Stopper;
 use config::model::{HealthCheck, SubscriptionSpec};
 
@@ -109,7 +109,7 @@ pub(crate) fn app_at(port: u16, check: Option<HealthCheck>) -> Arc<App> {
 }
 
 fn app_within(port: u16, check: Option<HealthCheck>, timeout: Duration) -> Arc<App> {
-    let options = AppOptions { id: "app".into(), timeout, max_calls: None, check };
+    let options = AppOptions { id: "app".into(), timeout, max_calls: DEFAULT_MAX_CALLS, check };
     Arc::new(App::new(options, Box::new(channel(port))))
 }
 
