@@ -12,7 +12,7 @@ use std::time::Duration;
 use components::Embedded;
 use components::stop::{Stop, Stopper};
 use store_forward::Store;
-use store_forward::clock::{Clock, OsClock};
+use store_forward::clock::OsClock;
 use store_forward::disk::{DiskError, OsDisk};
 use store_forward::ids::NodeId;
 use store_forward::store::{OpenError, Options};
@@ -84,7 +84,6 @@ struct Device {
     assembly: Assembly,
     /// The node's store, if anything asked for it.
     store: Option<Store>,
-    clock: Arc<dyn Clock>,
     calls: Arc<Calls>,
     connections: Arc<Connections>,
     stopper: Stopper,
@@ -155,11 +154,10 @@ pub async fn run(
 }
 
 async fn build(settings: Settings, stopper: Stopper) -> Result<Device, StartError> {
-    let clock: Arc<dyn Clock> = Arc::new(OsClock::new());
     let disk = Arc::new(OsDisk::open(&settings.data_dir)?);
     let options =
         Options { node: settings.node.clone(), limits: settings.limits.clone(), volatile: false };
-    let embedded = Embedded::new(options, disk, Arc::clone(&clock));
+    let embedded = Embedded::new(options, disk, Arc::new(OsClock::new()));
 
     // A directory that can't be listed is reported by opening the store in it.
     if !settings.resources.uplinks.is_empty() || embedded.exists().unwrap_or(true) {
@@ -182,7 +180,6 @@ async fn build(settings: Settings, stopper: Stopper) -> Result<Device, StartErro
         settings,
         assembly,
         store,
-        clock,
         calls: Arc::default(),
         connections: Arc::new(connections),
         stopper,

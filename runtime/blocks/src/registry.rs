@@ -48,7 +48,7 @@ pub struct PubSubComponent {
     pub apps: Vec<String>,
     /// Longest name of a topic in bytes.
     pub max_topic_bytes: usize,
-    /// The clock by which messages expire that the component can't let expire itself.
+    /// The clock of its messages' expiry.
     pub clock: Arc<dyn Clock>,
 }
 

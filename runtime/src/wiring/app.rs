@@ -128,7 +128,7 @@ fn called_app(app: &AppSettings, port: u16) -> Result<App, StartError> {
 
 fn subscriptions(app: &Arc<App>, registry: Arc<Current>, device: &Device) -> Subscriptions {
     let declared = device.settings.resources.subscriptions.clone();
-    Subscriptions::new(Arc::clone(app), registry, declared, Arc::clone(&device.clock))
+    Subscriptions::new(Arc::clone(app), registry, declared)
 }
 
 /// Runs an app and its subscriptions until the shutdown.

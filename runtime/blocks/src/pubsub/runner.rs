@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use components::SubscribeSpec;
 use components::backoff::Backoff;
-use components::clock::Clock;
 use components::port::pubsub::ReadAhead;
 use components::stop::{Stop, Stopper};
 use config::model::SubscriptionSpec;
@@ -27,7 +26,6 @@ pub struct Subscriptions {
     app: Arc<App>,
     registry: Arc<Current>,
     declared: Vec<config::model::Subscription>,
-    clock: Arc<dyn Clock>,
     read_ahead: Arc<ReadAhead>,
     /// By the consumer's name. The lock serializes changes.
     running: tokio::sync::Mutex<BTreeMap<String, Running>>,
@@ -62,13 +60,11 @@ impl Subscriptions {
         app: Arc<App>,
         registry: Arc<Current>,
         declared: Vec<config::model::Subscription>,
-        clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             app,
             registry,
             declared,
-            clock,
             read_ahead: Arc::default(),
             running: tokio::sync::Mutex::default(),
             active: Mutex::default(),
@@ -122,7 +118,7 @@ impl Subscriptions {
     fn sink(
         &self,
         subscription: &Subscription,
-        component: &PubSubComponent,
+        component: &Arc<PubSubComponent>,
     ) -> Result<AppSink, StartError> {
         let SubscriptionSpec { rules, default_route, .. } = &subscription.spec;
         let routes = Routes::compile(&subscription.name(), rules, default_route.as_deref())?;
@@ -131,8 +127,7 @@ impl Subscriptions {
             settings: subscription.settings()?,
             subscription: subscription.clone(),
             routes,
-            identity: component.identity.clone(),
-            clock: Arc::clone(&self.clock),
+            component: Arc::clone(component),
         })
     }
 
@@ -213,14 +208,13 @@ async fn stop(running: &mut BTreeMap<String, Running>, which: impl Fn(&Running) 
     for running in running.values().filter(|running| which(running)) {
         running.stopper.request();
     }
-    for running in running.values_mut().filter(|running| running.stopper.subscribe().is_requested())
-    {
+    for running in running.values_mut().filter(|running| running.stopper.is_requested()) {
         if let Err(error) = (&mut running.task).await {
             let subscription = running.subscription.name();
             tracing::error!(subscription, %error, "a subscription stopped unexpectedly");
         }
     }
-    running.retain(|_, running| !running.stopper.subscribe().is_requested());
+    running.retain(|_, running| !running.stopper.is_requested());
 }
 
 /// Registers the subscription, trying again after errors, and runs it.

@@ -5,10 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use components::SubscribeSpec;
-use components::clock::Clock;
-use components::port::pubsub::{
-    BatchPolicy, Delivery, Identity, Order, Outcome, ReadAhead, Sink, Slot,
-};
+use components::port::pubsub::{BatchPolicy, Delivery, Order, Outcome, ReadAhead, Sink, Slot};
 use futures_util::future::BoxFuture;
 
 use super::cloudevent::{CloudEvent, EventSource};
@@ -16,6 +13,7 @@ use super::route::Routes;
 use super::subscriptions::{Subscription, SubscriptionSettings, consumer_name};
 use crate::app::App;
 use crate::app::channel::{BatchCall, BatchEntry, EventCall};
+use crate::registry::PubSubComponent;
 
 /// The sink of one subscription of an app.
 pub struct AppSink {
@@ -27,10 +25,8 @@ pub struct AppSink {
     pub settings: SubscriptionSettings,
     /// Its routes.
     pub routes: Routes,
-    /// The store's identity, from which event ids are made.
-    pub identity: Identity,
-    /// The clock, for `expiration`.
-    pub clock: Arc<dyn Clock>,
+    /// The component that the messages come from.
+    pub component: Arc<PubSubComponent>,
 }
 
 /// Returns the specification by which a subscription is registered.
@@ -140,9 +136,10 @@ impl AppSink {
     }
 
     fn event<'a>(&self, delivery: &'a Delivery) -> CloudEvent<'a> {
-        let origin = EventSource { identity: &self.identity, stream: delivery.stream };
+        let PubSubComponent { identity, clock, .. } = &*self.component;
+        let origin = EventSource { identity, stream: delivery.stream };
         let make = if self.settings.raw { CloudEvent::raw } else { CloudEvent::of };
-        make(&delivery.topic, &delivery.message, origin, self.clock.read().wall_ms)
+        make(&delivery.topic, &delivery.message, origin, clock.read().wall_ms)
     }
 }
 

@@ -1,6 +1,5 @@
 #![allow(clippy::unwrap_used)]
 
-use components::clock::{ManualClock, Reading};
 use config::model::{Rule, SubscriptionSpec};
 
 use super::*;
@@ -10,8 +9,7 @@ use crate::registry::TopicScopes;
 
 fn runner(fake: Arc<FakePubSub>, topics: TopicScopes) -> Subscriptions {
     let registry = registry(PubSubComponent { topics, ..component(fake) }, "app");
-    let clock = Arc::new(ManualClock::new(Reading::default(), "boot"));
-    Subscriptions::new(silent_app(), Arc::new(Current::new(registry)), Vec::new(), clock)
+    Subscriptions::new(silent_app(), Arc::new(Current::new(registry)), Vec::new())
 }
 
 fn to(topic: &str, route: &str) -> SubscriptionSpec {
@@ -62,8 +60,7 @@ async fn a_component_that_the_app_may_not_use_any_more_releases_its_consumers() 
     fake.consumers.lock().unwrap().push("app/app/pubsub/a".into());
     let for_another = PubSubComponent { apps: vec!["other".into()], ..component(fake.clone()) };
     let registry = Arc::new(Current::new(registry(for_another, "app")));
-    let clock = Arc::new(ManualClock::new(Reading::default(), "boot"));
-    let runner = Subscriptions::new(silent_app(), registry, Vec::new(), clock);
+    let runner = Subscriptions::new(silent_app(), registry, Vec::new());
     runner.answered(DeclaredByApp::default()).await;
     assert!(fake.consumers.lock().unwrap().is_empty());
 }

@@ -43,10 +43,23 @@ async fn sink(fake: &mut FakeApp, spec: SubscriptionSpec) -> (Arc<AppSink>, Stop
         settings: subscription.settings().unwrap(),
         subscription,
         routes,
-        identity: identity(),
-        clock: Arc::new(ManualClock::new(Reading::default(), "boot")),
+        component: pubsub_component().await,
     };
     (Arc::new(sink), stopper)
+}
+
+/// A component on a store in memory.
+async fn pubsub_component() -> Arc<PubSubComponent> {
+    let clock = Arc::new(ManualClock::new(Reading::default(), "boot"));
+    Arc::new(PubSubComponent {
+        name: "pubsub".into(),
+        component: component(clock.clone()).await,
+        identity: identity(),
+        topics: Default::default(),
+        apps: Vec::new(),
+        max_topic_bytes: 100,
+        clock,
+    })
 }
 
 fn identity() -> Identity {
@@ -205,22 +218,12 @@ struct SubscriptionsOnStore {
 
 impl SubscriptionsOnStore {
     async fn serve(port: u16) -> Self {
-        let clock = Arc::new(ManualClock::new(Reading::default(), "boot"));
-        let component = PubSubComponent {
-            name: "pubsub".into(),
-            component: component(clock.clone()).await,
-            identity: identity(),
-            topics: Default::default(),
-            apps: Vec::new(),
-            max_topic_bytes: 100,
-            clock: clock.clone(),
-        };
         let mut components = Components::default();
-        components.pubsub.insert("pubsub".to_owned(), Arc::new(component));
+        components.pubsub.insert("pubsub".to_owned(), pubsub_component().await);
         let registry = Registry::for_app(&components, "app", "");
         let registry = Arc::new(Current::new(registry));
         let app = app_at(port, None);
-        let runner = Subscriptions::new(app.clone(), registry.clone(), Vec::new(), clock);
+        let runner = Subscriptions::new(app.clone(), registry.clone(), Vec::new());
         let runner = Arc::new(runner);
         let stopper = Stopper::default();
         let served = tokio::spawn({
